@@ -1,0 +1,183 @@
+"""Findings and tables: what is said about the numbers, and that no number changes on the way."""
+
+import csv
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from velatura.report import findings, tables
+from velatura.report.run import number, span
+
+
+def row(name, u, l, method=None, width=0.02, **more):  # noqa: E741
+    """A row with U and L and intervals of the given half width."""
+    return {
+        "name": name,
+        "method": method or name,
+        "U": u,
+        "L": l,
+        "U_interval": None if u is None else [u - width, u + width],
+        "L_interval": None if l is None else [l - width, l + width],
+        **more,
+    }
+
+
+RAW, CONSTANT = row("raw", 1.0, 1.0, "identity"), row("constant", 0.0, 0.03)
+
+
+@pytest.fixture
+def summary(finished):
+    return json.loads((finished / "summary.json").read_text())
+
+
+def render(summary, width=80):
+    console = Console(width=width, file=io.StringIO())
+    console.print(tables.terminal_table(summary))
+    return console.file.getvalue()
+
+
+# Findings
+
+
+def test_the_headline_names_the_least_leaky_method_that_keeps_the_action():
+    rows = [
+        RAW,
+        CONSTANT,
+        row("blur", 0.7, 0.2),
+        row("constrained", 0.86, 0.48),
+        row("frame_difference", 0.91, 0.6),
+        row("penalty_0.1", 1.0, 1.0, "penalty"),
+    ]
+    title, notes = findings.headline({"rows": rows})
+    assert title == (
+        "Constrained keeps 86\u202f% of the action and still leaks 48\u202f% of what raw video "
+        "gives away."
+    )
+    assert "it leaks least; next is frame difference" in notes[0]
+    assert findings.best(rows)["name"] == "constrained"
+
+
+def test_overlapping_intervals_are_not_told_apart():
+    rows = [RAW, row("constrained", 0.86, 0.50), row("frame_difference", 0.9, 0.53)]
+    _, notes = findings.headline({"rows": rows})
+    assert "does not tell it apart from frame difference" in notes[0]
+    assert findings.leaders(rows, "L", highest=False) == {"constrained", "frame_difference"}
+    apart = [RAW, row("constrained", 0.86, 0.50), row("frame_difference", 0.9, 0.55)]
+    assert findings.leaders(apart, "L", highest=False) == {"constrained"}
+    assert findings.leaders(apart, "U", highest=True) == {"constrained", "frame_difference"}
+    assert findings.leaders([RAW, CONSTANT], "L", highest=False) == set()  # not competing
+
+
+@pytest.mark.parametrize(
+    ("rows", "title"),
+    [
+        ([], "Nothing has been measured yet."),
+        ([RAW, CONSTANT], "Only reference rows so far"),
+        ([RAW, row("blur", 0.7, 0.6)], "No method keeps 80\u202f% of the action."),
+        ([RAW, row("spact", 0.9, 0.95)], "No method that keeps the action hides"),
+        ([row("raw", None, None, "identity"), row("blur", None, None)], "could not be normalised"),
+        ([{"name": "blur"}], "could not be normalised"),
+    ],
+)
+def test_headlines_of_poor_runs(rows, title):
+    assert title in findings.headline({"rows": rows})[0]
+
+
+def test_weak_attackers_are_called_weak():
+    rows = [RAW, row("constrained", 0.9, 0.2)]
+    _, notes = findings.headline({"rows": rows, "floor": {"L": 0.4}})
+    assert "too weak" in notes[-1]
+    assert "Constrained:" in notes[-1]
+    _, notes = findings.headline({"rows": rows, "floor": {"L": 0.1}})
+    assert "too weak" not in " ".join(notes)
+
+
+def test_percent():
+    assert findings.percent(0.483) == "48\u202f%"
+    assert findings.percent(-0.02) == "\u22122\u202f%"
+
+
+# Numbers as text
+
+
+def test_value_text():
+    given = {"L": 0.483, "L_interval": [0.4349, 0.531], "U": -0.001, "cmap": None}
+    assert tables.value_text(given, "L", 2) == ("0.48", "0.43\u20130.53")
+    assert tables.value_text(given, "U", 2) == ("0.00", "")  # no minus zero
+    assert tables.value_text(given, "cmap", 1) == ("\u2014", "")
+    assert tables.value_text({"L": float("nan")}, "L", 2) == ("\u2014", "")
+    minus = {"L": -0.03, "L_interval": [-0.05, 0.01]}
+    assert tables.value_text(minus, "L", 2) == ("\u22120.03", "\u22120.05 to 0.01")
+    assert tables.value_text({"L": 1.0, "L_interval": [1.0, 1.0]}, "L", 2) == ("1.00", "")
+
+
+def test_number_and_span():
+    assert number(3) == 3.0
+    for nothing in (None, True, float("nan"), float("inf"), "3", [3]):
+        assert number(nothing) is None
+    assert span([1, 2]) == (1, 2)
+    for nothing in (None, [1], [1, None], [None, 2], "12", {"low": 1}):
+        assert span(nothing) is None
+
+
+def test_csv_holds_every_field(summary):
+    lines = list(csv.DictReader(io.StringIO(tables.to_csv(summary))))
+    assert [line["name"] for line in lines] == [r["name"] for r in summary["rows"]]
+    for line, r in zip(lines, summary["rows"], strict=True):
+        assert float(line["L"]) == r["L"]
+        assert float(line["L_low"]) == r["L_interval"][0]
+        assert float(line["cmap_high"]) == r["cmap_interval"][1]
+        assert [float(x) for x in line["top1_seeds"].split()] == r["top1_seeds"]
+        hair = r["attributes"]["hair"]
+        assert float(line["attributes.hair.ap"]) == hair["ap"]
+        assert float(line["attributes.hair.ap_low"]) == hair["ap_interval"][0]
+        attacks = [float(x) for x in line["attackers.frame_cnn.cmap"].split()]
+        assert attacks == r["attackers"]["frame_cnn"]["cmap"]
+        assert line["bound"] == ("" if r["bound"] is None else str(r["bound"]))
+
+
+def test_markdown(summary):
+    lines = tables.to_markdown(summary).splitlines()
+    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+    found = {line.split("|")[1].strip(): line for line in lines if line.startswith("|")}
+    r = summary["rows"][-1]
+    assert f"| {r['L']:.2f} ({r['L_interval'][0]:.2f}\u2013" in found["constrained"]
+    assert f"| {summary['chance']['cmap']:.1f} | 0.00 |" in found["chance"]
+    assert f"| {summary['floor']['cmap']:.1f} |" in found["action alone"]
+
+
+def test_markdown_survives_a_hostile_name():
+    text = tables.to_markdown({"rows": [{"name": "a|b\nc"}]})
+    assert "| a\\|b c |" in text
+
+
+def test_terminal_table_fits_eighty_columns(summary):
+    text = render(summary)
+    assert max(map(len, text.splitlines())) <= 80
+    for r in summary["rows"]:
+        line = next(x for x in text.splitlines() if x.startswith(findings.label(r["name"])))
+        assert f"{r['cmap']:.1f}" in line
+        value, inside = tables.value_text(r, "L", 2)
+        assert f"{value} {inside}".strip().replace("\u2013", "\u2026") in line
+        assert r["strongest"][:9] in line
+    assert "frame difference" in text
+
+
+@pytest.mark.parametrize(
+    "partial",
+    [
+        {"rows": []},
+        {"rows": [{"name": "raw"}]},
+        {"rows": [RAW, {"name": "blur", "top1": 61.5}], "chance": {"top1": 10.0}},
+        {"rows": [RAW], "floor": {"cmap": 50.0, "L": None}, "chance": None},
+    ],
+)
+def test_unfinished_tables(partial):
+    text = render(partial)
+    assert "Leakage L" in text
+    for r in partial["rows"]:
+        assert r["name"] in text
+    assert tables.to_markdown(partial)
+    tables.to_csv(partial)

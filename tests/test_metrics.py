@@ -1,0 +1,443 @@
+"""Metrics against scikit-learn, hand-worked cases, a naive bootstrap, and invariances."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from velatura import metrics
+from velatura.errors import BadInput
+
+N, K, A = 240, 3, 5
+ONE = np.zeros((1, 1))
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def world(rng):
+    """60 people with 4 clips; attributes belong to the person, actions to the clip."""
+    groups = rng.permutation(np.repeat(np.arange(60), 4))
+    attributes = (rng.random((60, K)) < 0.45).astype(np.uint8)[groups]
+    actions = rng.integers(0, A, N)
+    targets = np.eye(A)[actions] + rng.normal(0, 0.7, (N, A))
+    attackers = attributes + rng.normal(0, 0.8, (N, K))
+    return groups, attributes, actions, targets, attackers
+
+
+# Against scikit-learn
+
+
+@pytest.mark.parametrize("ties", [False, True], ids=["distinct", "ties"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("seed", range(5))
+def test_average_precision_and_auroc_equal_scikit_learn(ties, weighted, seed):
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(N) < 0.3).astype(int)
+    scores = rng.normal(size=N) + labels
+    if ties:
+        scores = np.round(scores)
+    weights = rng.random(N) * (rng.random(N) < 0.7) if weighted else None
+    ap = average_precision_score(labels, scores, sample_weight=weights)
+    area = roc_auc_score(labels, scores, sample_weight=weights)
+    assert metrics.average_precision(scores, labels, weights) == pytest.approx(100 * ap, abs=1e-9)
+    assert metrics.auroc(scores, labels, weights) == pytest.approx(100 * area, abs=1e-9)
+
+
+def test_cmap_is_the_macro_average_of_scikit_learn(world):
+    _, attributes, _, _, scores = world
+    expected = 100 * average_precision_score(attributes, scores, average="macro")
+    assert metrics.cmap(scores, attributes) == pytest.approx(expected, abs=1e-9)
+
+
+# Worked out by hand
+
+
+def test_average_precision_by_hand():
+    scores, labels = np.array([4.0, 3.0, 2.0, 1.0]), np.array([1, 0, 1, 0])
+    assert metrics.average_precision(scores, labels) == pytest.approx(100 * (0.5 * 1 + 0.5 * 2 / 3))
+    # 3 and 2 tie: one step from recall 1/2 to 1 at precision 2/3.
+    tied = np.array([4.0, 2.0, 2.0, 1.0])
+    assert metrics.average_precision(tied, labels) == pytest.approx(100 * (0.5 + 0.5 * 2 / 3))
+    # The positive in the middle counts three times: recall 1/4, then 1 at precision 4/5.
+    weights = np.array([1, 1, 3, 1])
+    by_hand = 100 * (1 / 4 + 3 / 4 * 4 / 5)
+    assert metrics.average_precision(scores, labels, weights) == pytest.approx(by_hand)
+
+
+def test_auroc_by_hand():
+    labels = np.array([1, 0, 1, 0])
+    assert metrics.auroc(np.array([4.0, 3.0, 2.0, 1.0]), labels) == pytest.approx(75)
+    assert metrics.auroc(np.array([4.0, 2.0, 2.0, 1.0]), labels) == pytest.approx(87.5)  # half
+
+
+def test_top1_by_hand():
+    scores = np.array([[2.0, 1.0], [0.0, 1.0], [3.0, 3.0], [1.0, 0.0]])
+    actions = np.array([0, 1, 1, 1])
+    assert metrics.top1(scores, actions) == pytest.approx(100 * (1 + 1 + 0.5 + 0) / 4)
+    assert metrics.top1(scores, actions, np.array([0, 0, 1, 3])) == pytest.approx(12.5)
+
+
+def test_prevalence_by_hand():
+    labels = np.array([[1, 0], [1, 1], [0, 0], [0, 0]])
+    assert metrics.prevalence(labels) == pytest.approx([50, 25])
+    by_two = metrics.prevalence(labels, np.array([[1, 1, 1, 1], [0, 3, 1, 0]]))
+    assert by_two == pytest.approx(np.array([[50, 25], [75, 75]]))
+    assert metrics.chance_levels(labels, 8) == {"top1": 12.5, "cmap": 37.5}
+
+
+# Chance
+
+
+def test_constant_scores_give_exactly_chance(world):
+    groups, attributes, actions, _, _ = world
+    nothing, chance = np.zeros((N, K)), metrics.prevalence(attributes)
+    assert metrics.cmap(nothing, attributes) == pytest.approx(chance.mean(), abs=1e-12)
+    assert metrics.auroc(nothing[:, 0], attributes[:, 0]) == pytest.approx(50, abs=1e-12)
+    assert metrics.top1(np.full((N, A), 3.0), actions) == pytest.approx(100 / A, abs=1e-12)
+    weights = metrics.bootstrap_weights(groups, 50, 0)
+    replicates = metrics.cmap(nothing, attributes, weights)
+    assert replicates == pytest.approx(metrics.prevalence(attributes, weights).mean(axis=1))
+
+
+def test_utility_and_leakage_are_one_at_raw_and_zero_at_chance():
+    for function in (metrics.utility, metrics.leakage):
+        assert function(93.0, 93.0, 48.0) == 1
+        assert function(48.0, 93.0, 48.0) == 0
+        assert function(70.5, 93.0, 48.0) == pytest.approx(0.5)
+        assert function(40.0, 93.0, 48.0) < 0
+        assert np.isnan(function(50.0, 48.0, 48.0))  # raw at chance: no scale
+        assert np.isnan(function(50.0, 40.0, 48.0))
+        assert np.isnan(function(50.0, 48.0 + 1e-13, 48.0))  # raw at chance but for rounding
+    both = metrics.leakage(np.array([93.0, 48.0]), np.array([93.0, 40.0]), np.array([48.0, 48.0]))
+    assert both[0] == 1
+    assert np.isnan(both[1])
+
+
+# Invariances
+
+
+def test_only_the_order_of_scores_counts(world):
+    _, attributes, _, _, scores = world
+    stretched = np.exp(scores / 2) - 5
+    for function in (metrics.average_precision, metrics.auroc):
+        before = function(scores[:, 0], attributes[:, 0])
+        assert function(stretched[:, 0], attributes[:, 0]) == pytest.approx(before, abs=1e-9)
+    assert metrics.auroc(-scores[:, 0], attributes[:, 0]) == pytest.approx(100 - before)
+
+
+def test_the_order_of_items_does_not_count(world, rng):
+    groups, attributes, actions, targets, scores = world
+    scores, p = np.round(scores), rng.permutation(N)
+    weights = metrics.bootstrap_weights(groups, 20, 0)
+    before = metrics.cmap(scores, attributes, weights)
+    assert metrics.cmap(scores[p], attributes[p], weights[:, p]) == pytest.approx(before)
+    before = metrics.top1(targets, actions, weights)
+    assert metrics.top1(targets[p], actions[p], weights[:, p]) == pytest.approx(before)
+
+
+def test_a_weight_of_three_is_three_copies(rng):
+    labels, scores = rng.integers(0, 2, 30), np.round(rng.normal(size=30))
+    actions, logits = rng.integers(0, A, 30), rng.normal(size=(30, A))
+    times = rng.integers(0, 4, 30)
+    copies = np.repeat(np.arange(30), times)
+    for function in (metrics.average_precision, metrics.auroc):
+        expected = function(scores[copies], labels[copies])
+        assert function(scores, labels, times) == pytest.approx(expected)
+    expected = metrics.top1(logits[copies], actions[copies])
+    assert metrics.top1(logits, actions, times) == pytest.approx(expected)
+
+
+# The bootstrap
+
+
+def test_bootstrap_weights_draw_whole_groups():
+    groups = np.array([5, 5, 9, 2, 9, 9])
+    weights = metrics.bootstrap_weights(groups, 500, 3)
+    assert weights.shape == (500, 6)
+    for group in (2, 5, 9):
+        own = weights[:, groups == group]
+        assert (own == own[:, :1]).all()
+    per_group = weights[:, [3, 0, 2]]
+    assert (per_group.sum(axis=1) == 3).all()
+    assert per_group.mean(axis=0) == pytest.approx(np.ones(3), abs=0.12)
+    assert per_group.var() == pytest.approx(2 / 3, abs=0.1)  # n p (1 - p), p = 1/3
+    assert (weights == metrics.bootstrap_weights(groups, 500, 3)).all()
+    assert (weights != metrics.bootstrap_weights(groups, 500, 4)).any()
+
+
+def test_replicates_equal_a_naive_loop(world):
+    """More replicates than one block holds, each computed again item by item."""
+    groups, attributes, actions, targets, scores = world
+    scores = np.round(scores, 1)  # ties
+    weights = metrics.bootstrap_weights(groups, 2 * metrics.REPLICATES_AT_ONCE + 5, 0)
+    ap = metrics.average_precision(scores[:, 0], attributes[:, 0], weights)
+    area = metrics.auroc(scores[:, 0], attributes[:, 0], weights)
+    mean = metrics.cmap(scores, attributes, weights)
+    accuracy = metrics.top1(targets, actions, weights)
+    for r, row in enumerate(weights):
+        copies = np.concatenate([np.full(int(w), i) for i, w in enumerate(row) if w])
+        y, s = attributes[copies], scores[copies]
+        assert ap[r] == pytest.approx(100 * average_precision_score(y[:, 0], s[:, 0]))
+        assert area[r] == pytest.approx(100 * roc_auc_score(y[:, 0], s[:, 0]))
+        assert mean[r] == pytest.approx(100 * average_precision_score(y, s, average="macro"))
+        hit = targets[copies].argmax(axis=1) == actions[copies]
+        assert accuracy[r] == pytest.approx(100 * hit.mean())
+
+
+def test_replicates_without_a_class_are_nan_and_left_out():
+    labels, scores = np.array([1, 0, 0, 0]), np.array([3.0, 2.0, 1.0, 0.0])
+    weights = np.array([[1, 1, 1, 1], [0, 2, 1, 1], [4, 0, 0, 0], [2, 0, 1, 1]])
+    for function in (metrics.average_precision, metrics.auroc):
+        values = function(scores, labels, weights)
+        assert np.isnan(values).tolist() == [False, True, True, False]
+        assert metrics.interval(values) == (100, 100)
+    two = metrics.cmap(np.stack([scores, -scores], 1), np.stack([labels, 1 - labels], 1), weights)
+    assert np.isnan(two).tolist() == [False, True, True, False]
+
+
+def test_interval():
+    values = np.arange(1001.0)
+    assert metrics.interval(values) == pytest.approx((25, 975))
+    assert metrics.interval(values, 0.5) == pytest.approx((250, 750))
+    assert metrics.interval(values, point=490.0) == pytest.approx((15, 965))
+    half = np.concatenate([values, np.full(1000, np.nan)])
+    assert metrics.interval(half) == pytest.approx((25, 975))
+    assert np.isnan(metrics.interval(np.concatenate([half, [np.nan, np.nan]]))).all()
+
+
+def test_people_not_clips_widen_the_interval():
+    """200 copies of each of ten people say no more than one clip of each does."""
+    rng = np.random.default_rng(0)
+    labels = np.array([0, 1] * 5)
+    scores = labels + rng.normal(0, 1, 10)
+    alone = metrics.bootstrap_weights(np.arange(10), 400, 1)
+    people = np.repeat(np.arange(10), 200)
+    together = metrics.bootstrap_weights(people, 400, 1)
+    narrow = metrics.interval(metrics.auroc(scores, labels, alone))
+    wide = metrics.interval(metrics.auroc(scores[people], labels[people], together))
+    assert wide == pytest.approx(narrow)
+
+
+def test_the_bootstrap_is_fast():
+    """1000 replicates of 9 attributes and 1000 clips: 0.12 s here, generous for slow machines."""
+    rng = np.random.default_rng(0)
+    weights = metrics.bootstrap_weights(np.repeat(np.arange(250), 4), 1000, 0)
+    scores, labels = rng.normal(size=(1000, 9)), rng.integers(0, 2, (1000, 9))
+    start = time.perf_counter()
+    metrics.cmap(scores, labels, weights)
+    assert time.perf_counter() - start < 1.5
+
+
+# The trade-off
+
+
+def test_trade_off_of_raw_with_itself_is_exactly_one(world):
+    groups, attributes, actions, targets, scores = world
+    weights = metrics.bootstrap_weights(groups, 100, 0)
+    same = metrics.trade_off([targets], scores, [targets], scores, actions, attributes, weights)
+    assert (same.U, same.L) == (1, 1)
+    assert same.U_interval == pytest.approx((1, 1))
+    assert same.L_interval == pytest.approx((1, 1))
+    assert same.cmap_interval[0] < same.cmap < same.cmap_interval[1]
+    assert same.top1_interval[0] < same.top1 < same.top1_interval[1]
+
+
+def test_trade_off_of_nothing_is_zero_in_every_replicate(world):
+    """Chance is that of the replicate: with the split's own, L would scatter around 0."""
+    groups, attributes, actions, targets, scores = world
+    weights = metrics.bootstrap_weights(groups, 100, 0)
+    blind = metrics.trade_off(
+        [np.zeros((N, A))], np.zeros((N, K)), [targets], scores, actions, attributes, weights
+    )
+    assert blind.L == pytest.approx(0, abs=1e-12)
+    assert blind.L_interval == pytest.approx((0, 0), abs=1e-12)
+    assert blind.U_interval == pytest.approx((0, 0), abs=1e-12)
+
+
+def test_trade_off_is_paired(world, rng):
+    """A row a hair from raw: paired, L moves far less than its cMAP does."""
+    groups, attributes, actions, targets, scores = world
+    weights = metrics.bootstrap_weights(groups, 200, 0)
+    near = scores + rng.normal(0, 0.02, scores.shape)
+    seeds = [targets, targets + rng.normal(0, 0.02, targets.shape)]
+    result = metrics.trade_off(seeds, near, [targets], scores, actions, attributes, weights)
+    by_hand = (result.cmap - metrics.prevalence(attributes).mean()) / (
+        metrics.cmap(scores, attributes) - metrics.prevalence(attributes).mean()
+    )
+    assert result.L == pytest.approx(by_hand)
+    room = metrics.cmap(scores, attributes) - metrics.prevalence(attributes).mean()
+    unpaired = (result.cmap_interval[1] - result.cmap_interval[0]) / room
+    assert result.L_interval[1] - result.L_interval[0] < 0.2 * unpaired
+    assert result.top1 == pytest.approx(np.mean([metrics.top1(s, actions) for s in seeds]))
+
+
+def test_intervals_cover():
+    """Three clips of each of 60 people, known truth: about 95 of 100 intervals hold it."""
+    rng = np.random.default_rng(1)
+
+    def draw(people):
+        labels = np.repeat(rng.random(people) < 0.45, 3).astype(int)
+        person = np.repeat(rng.normal(size=people), 3)
+        return labels, 0.8 * labels + 0.8 * person + 0.6 * rng.normal(size=3 * people)
+
+    labels, scores = draw(100_000)
+    truth = metrics.average_precision(scores, labels)
+    held = 0
+    for trial in range(100):
+        labels, scores = draw(60)
+        weights = metrics.bootstrap_weights(np.repeat(np.arange(60), 3), 200, trial)
+        values = metrics.average_precision(scores, labels, weights)
+        low, high = metrics.interval(values, point=metrics.average_precision(scores, labels))
+        held += low <= truth <= high
+    assert 86 <= held <= 100
+
+
+# The action-only floor
+
+
+def test_action_floor_by_hand():
+    actions = np.array([0, 0, 0, 1])
+    attributes = np.array([[1, 0], [1, 0], [0, 0], [1, 1]])
+    floor = metrics.action_floor(actions, attributes, np.array([1, 0, 2]))
+    assert floor == pytest.approx(np.array([[2 / 3, 2 / 3], [3 / 5, 1 / 5], [1 / 2, 1 / 2]]))
+    strong = metrics.action_floor(actions, attributes, np.array([0]), smoothing=1e-9)
+    assert strong == pytest.approx(np.array([[2 / 3, 0]]), abs=1e-8)
+
+
+def test_action_floor_reads_what_the_action_reveals(rng):
+    """An attribute that is the action is read; an independent one stays at its prevalence."""
+    actions_train, actions = rng.integers(0, 4, 4000), rng.integers(0, 4, 4000)
+    train = np.stack([actions_train < 2, rng.random(4000) < 0.4], 1).astype(int)
+    test = np.stack([actions < 2, rng.random(4000) < 0.4], 1).astype(int)
+    scores = metrics.action_floor(actions_train, train, actions)
+    assert metrics.average_precision(scores[:, 0], test[:, 0]) == 100
+    assert metrics.average_precision(scores[:, 1], test[:, 1]) == pytest.approx(40, abs=3)
+    row = metrics.summarize_floor(actions_train, train, actions, test, {("cnn", 0): test})
+    assert row["cmap"] == metrics.cmap(scores, test)
+    assert row["L"] == pytest.approx(50 / (50 + 60), abs=0.03)  # room below: 50 and 60 per cent
+
+
+# Rows
+
+
+@pytest.fixture
+def row_arguments(world, rng):
+    groups, attributes, actions, targets, scores = world
+    return {
+        "target_scores": {("r3d", 1): targets, ("r3d", 0): 0 * targets},
+        "attacker_scores": {
+            # Weaker over all, and yet the best one for hair.
+            ("cnn", 0): np.where([False, True, False], attributes, rng.normal(size=scores.shape)),
+            ("clip", 1): scores + rng.normal(0, 0.5, scores.shape),
+            ("clip", 0): 0 * scores,
+        },
+        "raw_target_scores": {("r3d", 0): targets, ("r3d", 1): targets},
+        "raw_attacker_scores": {("cnn", 0): scores, ("clip", 0): 0 * scores},
+        "actions": actions,
+        "attributes": attributes,
+        "groups": groups,
+        "attribute_names": ["skin", "hair", "hat"],
+        "used_in_training": {"clip"},
+        "replicates": 50,
+    }
+
+
+def test_summarize_row(row_arguments):
+    given = row_arguments
+    row = metrics.summarize_row("penalty_0.1", "penalty", rms=0.07, bound=0.1, **given)
+    raw = metrics.cmap(given["raw_attacker_scores"]["cnn", 0], given["attributes"])
+    chance = metrics.prevalence(given["attributes"]).mean()
+    learnt = metrics.top1(given["target_scores"]["r3d", 1], given["actions"])
+    assert row["top1_seeds"] == pytest.approx([20, learnt])
+    assert row["top1"] == pytest.approx(np.mean(row["top1_seeds"]))
+    assert row["strongest"] == "clip/1"
+    assert row["cmap"] == row["attackers"]["clip"]["cmap"][1]
+    assert row["L"] == pytest.approx((row["cmap"] - chance) / (raw - chance))
+    assert row["L"] == max(x for a in row["attackers"].values() for x in a["L"])
+    assert row["attackers"]["clip"]["L"][0] == pytest.approx(0, abs=1e-9)
+    assert row["attackers"]["clip"]["used_in_training"] is True
+    assert row["attackers"]["cnn"]["used_in_training"] is False
+    for k, (name, entry) in enumerate(row["attributes"].items()):
+        assert name == given["attribute_names"][k]
+        assert entry["prevalence"] == pytest.approx(100 * given["attributes"][:, k].mean())
+        fits = given["attacker_scores"].values()
+        labels = given["attributes"][:, k]
+        assert entry["ap"] == max(metrics.average_precision(s[:, k], labels) for s in fits)
+        assert entry["ap_interval"][0] <= entry["ap"] <= entry["ap_interval"][1]
+    assert [a["attacker"] for a in row["attributes"].values()] == ["clip/1", "cnn/0", "clip/1"]
+    assert (row["rms"], row["bound"], row["static_cmap"]) == (0.07, 0.1, None)
+    for key in ("top1", "cmap", "U", "L"):
+        low, high = row[f"{key}_interval"]
+        assert low < row[key] < high
+
+
+def test_summarize_row_of_raw(row_arguments):
+    given = dict(row_arguments)
+    given["target_scores"] = given["raw_target_scores"]
+    given["attacker_scores"] = given["raw_attacker_scores"]
+    row = metrics.summarize_row("raw", "identity", **given)
+    assert (row["U"], row["L"]) == (1, 1)
+    assert row["L_interval"] == pytest.approx([1, 1])
+
+
+def test_a_row_is_plain_json_even_when_raw_networks_learnt_nothing(row_arguments):
+    given = dict(row_arguments)
+    given["raw_target_scores"] = {("r3d", 0): np.zeros((N, A))}
+    given["raw_attacker_scores"] = {("cnn", 0): np.zeros((N, K))}
+    row = metrics.summarize_row("blur", "blur", rms=float("nan"), **given)
+    assert row["U"] is None
+    assert row["L"] is None
+    assert row["L_interval"] == [None, None]
+    assert row["rms"] is None
+    assert json.loads(json.dumps(row, allow_nan=False)) == row
+
+
+def test_shared_weights_give_the_same_row(row_arguments):
+    weights = metrics.bootstrap_weights(row_arguments["groups"], 50, 0)
+    shared = metrics.summarize_row("x", "x", weights=weights, **row_arguments)
+    assert shared == metrics.summarize_row("x", "x", **row_arguments)
+
+
+# Bad input
+
+
+def test_an_attribute_that_nobody_has_is_named(row_arguments):
+    given = row_arguments | {"attributes": row_arguments["attributes"].copy()}
+    given["attributes"][:, 2] = 0
+    with pytest.raises(BadInput, match="hat: 0 of 240"):
+        metrics.summarize_row("x", "x", **given)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.average_precision(np.zeros(3), np.ones(3)), "without it"),
+        (lambda: metrics.auroc(np.zeros(3), np.zeros(3)), "with it"),
+        (lambda: metrics.average_precision(np.zeros(3), np.array([0, 1, 2])), "0 or 1"),
+        (lambda: metrics.average_precision(np.zeros(3), np.array([0, 1])), r"must both be \(N,\)"),
+        (lambda: metrics.average_precision(np.array([0, np.nan]), np.array([0, 1])), "1 of 2"),
+        (lambda: metrics.auroc(np.zeros(2), np.array([0, 1]), np.array([0, 1])), "no positive, or"),
+        (lambda: metrics.auroc(np.zeros(2), np.array([0, 1]), np.ones(3)), "Weights must be"),
+        (lambda: metrics.auroc(np.zeros(2), np.array([0, 1]), -np.ones(2)), "not be negative"),
+        (lambda: metrics.cmap(np.zeros((2, 1)), np.zeros((2, 2))), "equal needed"),
+        (lambda: metrics.cmap(np.zeros(2), np.zeros((2, 2))), "filled"),
+        (lambda: metrics.top1(np.zeros((2, 3)), np.array([0, 3])), "0 to 2"),
+        (lambda: metrics.top1(np.full((1, 2), np.inf), np.array([0])), "2 of 2 scores"),
+        (lambda: metrics.top1(np.zeros((2, 3)), np.array([0])), "rows of scores"),
+        (lambda: metrics.bootstrap_weights(np.array([])), "N > 0"),
+        (lambda: metrics.bootstrap_weights(np.array([1]), 0), "at least 1"),
+        (lambda: metrics.interval(np.zeros(3), 1.0), "between 0 and 1"),
+        (lambda: metrics.action_floor(np.array([0, 1]), np.ones((3, 1)), np.array([0])), "3 clip"),
+        (lambda: metrics.action_floor(np.array([0]), ONE, np.array([0]), 0), "above 0"),
+        (lambda: metrics.trade_off([], ONE, [ONE], ONE, ONE, ONE, ONE), "at least one fit"),
+    ],
+)  # fmt: skip
+def test_bad_input_says_what_is_wrong(call, message):
+    with pytest.raises(BadInput, match=message):
+        call()

@@ -1,0 +1,150 @@
+"""The ``velatura`` command: every file of this folder is a verb.
+
+``train.py`` holds one function named ``train``: its docstring is the help, its annotated
+parameters are the options, and everything heavy is imported inside its body. A name that
+begins with an underscore is not a verb.
+
+Exit codes: 0 done; 2 something to mend in the command or its files (``BadInput``); 1 it
+broke while running; 130 interrupted. Errors are one sentence on stderr; ``--debug``,
+anywhere in the command, adds the traceback. A verb that wants to say what an interrupt
+left behind raises ``KeyboardInterrupt("... run the same command to resume.")``.
+"""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import os
+import select
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from functools import wraps
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Annotated, Any
+
+import typer
+
+from velatura import __version__
+from velatura.errors import VelaturaError
+
+__all__ = ["load", "main", "verbs"]
+
+
+def verbs() -> list[str]:
+    """The files of this folder."""
+    return sorted(m.name for m in iter_modules(__path__) if not m.name.startswith("_"))
+
+
+def load(verb: str) -> Callable[..., None]:
+    """The function behind a verb: the one in its file that has the file's name."""
+    function: Callable[..., None] = getattr(import_module(f"velatura.cli.{verb}"), verb)
+    return function
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Args:
+        words: the command without the program's name; by default, what the shell gave.
+    """
+    given = list(sys.argv[1:] if words is None else words)
+    rest = [word for word in given if word != "--debug"]
+    debug = rest != given
+    app = _guarded(_app, debug)(rest, debug)
+    app(args=rest, prog_name="velatura")
+
+
+def _app(words: list[str], debug: bool) -> typer.Typer:
+    """The command line with the verb that ``words`` names, or with all of them."""
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # plain text: it can be copied, piped, and is there at once
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    app.callback(invoke_without_command=True)(_velatura)
+    first = next((word for word in words if not word.startswith("-")), "")
+    for verb in [first] if first in verbs() else verbs():
+        function = load(verb)
+        doc = inspect.getdoc(function) or ""
+        first_sentence = doc.split("\n\n")[0].replace("\n", " ")
+        app.command(verb, help=_help(doc), short_help=first_sentence)(_guarded(function, debug))
+    return app
+
+
+def _velatura(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; goes anywhere.")
+    ] = False,
+) -> None:
+    """Hide who is in a video, keep what they do, and measure what still leaks.
+
+    `velatura VERB --help` has the options of a verb and an example.
+    """
+    if version:
+        typer.echo(f"velatura {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def _help(doc: str) -> str:
+    """A docstring as help text: indented paragraphs keep their lines."""
+    paragraphs = doc.split("\n\n")
+    return "\n\n".join(f"\b\n{p}" if p.startswith(" ") else p for p in paragraphs)
+
+
+def _guarded(function: Callable[..., Any], debug: bool) -> Callable[..., Any]:
+    """The function, ending in one sentence and the right exit code when something is wrong."""
+
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            result = function(*args, **kwargs)
+            sys.stdout.flush()  # a closed pipe shows here rather than at exit
+            return result
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, BrokenPipeError) and _reader_is_gone():
+                sys.exit(1)
+            if debug:
+                traceback.print_exc()
+            sentence, code = _explain(error)
+            typer.echo(sentence, err=True)
+            sys.exit(code)
+
+    return run
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """One sentence a person can act on, and the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        return str(error) or "Interrupted.", 130
+    if isinstance(error, VelaturaError):
+        return f"Error: {error}", error.exit_code
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("velatura"):
+        return (
+            f"Error: This needs the Python module {error.name!r}, which is not installed; "
+            "`pip install 'velatura[train]'` brings what training and reports need, "
+            "and `velatura doctor` lists what is missing."
+        ), 1
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
+        where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
+        return f"Error: The disk is full{where}; free some space and run this again.", 1
+    what = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ").rstrip(".")
+    return f"Error: Unexpected {what}. Add --debug to see the traceback.", 1
+
+
+def _reader_is_gone() -> bool:
+    """Whether the other end of stdout was closed, as by ``| head``; silences it if so."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), select.POLLOUT)
+        if not any(event & select.POLLERR for _, event in poll.poll(0)):
+            return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True

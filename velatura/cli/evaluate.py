@@ -1,0 +1,67 @@
+"""``velatura evaluate``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    source: Annotated[
+        Path | None, typer.Argument(help="A study file (.toml), or the folder of a trained run.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the study; default runs/NAME of the file.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the study that OUT holds.")
+    ] = False,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes side by side; 0: one per core.")
+    ] = 0,
+    set_: Annotated[
+        list[str], typer.Option("--set", help="Change a value, such as evaluation.epochs=5.")
+    ] = [],  # noqa: B006
+    list_: Annotated[
+        bool, typer.Option("--list", help="List attackers and protocols, and stop.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Measure utility and leakage with fresh networks on what an anonymizer releases.
+
+    A study file trains its learned rows first. The folder of a trained run is measured
+    beside the raw video.
+
+    Example:
+
+    velatura evaluate runs/mine
+    """
+    from velatura import plugins
+    from velatura.errors import BadInput
+
+    if list_:
+        for kind in ("attackers", "protocols"):
+            typer.echo(f"{kind}: {', '.join(plugins.names(kind))}")
+        return
+    if source is None:
+        raise BadInput("Name a study file or the folder of a trained run; see --help.")
+    from velatura.cli._live import show
+    from velatura.config import apply_sets, read_toml
+    from velatura.study import adopt, resolve_study
+
+    if source.is_dir():
+        folder = out or source / "evaluation"
+        study = resolve_study(apply_sets(adopt(source), list(set_)))
+    else:
+        folder = out or Path("runs") / source.stem
+        study = resolve_study(apply_sets(read_toml(source), list(set_)))
+    show(
+        study,
+        folder,
+        resume=resume,
+        workers=workers,
+        as_json=json,
+        trained=source if source.is_dir() else None,
+    )

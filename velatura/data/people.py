@@ -1,0 +1,221 @@
+"""Generated people: articulated figures drawn by our own code, with exact labels.
+
+A clip shows one acting person, 65 to 80 % of the frame high, in front of a moving room. The
+world needs no download, and knows everything about itself: action, private attributes, masks,
+boxes and the 17 COCO keypoints.
+
+**Actions** (`ACTIONS`, 10). They share poses, so that mostly motion tells them apart: a raised
+arm may wave, rise, fall or be half a jumping jack. `lower_arms` and `stand_up` are the exact
+time reversals of `raise_arms` and `sit_down`.
+
+**Private attributes** (`ATTRIBUTES`, 9, each 0 or 1):
+
+    skin_tone       1 light, 0 dark                                             person
+    gender          1 feminine, 0 masculine presentation: build, skirt, hair    person
+    face_complete   1 the whole face shows (.4 of clips)                        clip
+    face_partial    1 in profile, or behind a mask or scarf (.4 of clips)       clip
+    bare_skin       1 short sleeves and bare legs, 0 covered                    clip
+    person_close    1 a second person beside or behind, as large                clip
+    person_distant  1 a small second person further away                        clip
+    hair            1 light, 0 dark hair                                        person
+    shirt           1 cool, 0 warm hue                                          clip
+
+Both face attributes are 0 when the person looks away. All others have prevalence 1/2 and are
+independent of each other and of the action, dealt as evenly as whole numbers allow.
+`correlation` couples one of them to the action; `action_floor` gives the resulting
+P(attribute | action) in closed form.
+
+**Nuisances**: view, scale, position, tempo, phase, style, build, clothes, stripes, a room that
+slides behind, camera shake and pan, light, flicker, sensor noise, up to two occluders, a stool.
+
+**Determinism**: a clip depends on the seed, its split and its index, never on workers, order
+or size: geometry is in units of the frame, so 48 and 192 pixels show the same scene.
+
+No person stands in two splits. Nothing here is, or is modelled on, a real person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from velatura.config import config, digest
+from velatura.data._people import cache as files
+from velatura.data._people import census
+from velatura.data._people.body import KEYPOINTS
+from velatura.data._people.census import ATTRIBUTES
+from velatura.data._people.motion import ACTIONS
+from velatura.errors import BadInput
+from velatura.layout import ClipSet, Splits
+
+if TYPE_CHECKING:
+    from velatura.data._people.draw import Picture
+
+__all__ = [
+    "ACTIONS",
+    "ATTRIBUTES",
+    "KEYPOINTS",
+    "Config",
+    "Figure",
+    "action_floor",
+    "figure",
+    "load",
+]
+
+RENDERER_VERSION = 6
+
+Split = Literal["train", "val", "test"]
+Free = Literal[
+    "skin_tone", "gender", "bare_skin", "person_close", "person_distant", "hair", "shirt"
+]
+Progress = Callable[[str, int, int], None]
+
+
+@config
+class Config:
+    """The world and how much of it to render."""
+
+    size: Annotated[int, Field(ge=8, le=1024)] = 48  # pixels, height and width
+    frames: Annotated[int, Field(ge=2, le=256)] = 8
+    train_people: Annotated[int, Field(ge=1, le=100_000)] = 300
+    train_clips: Annotated[int, Field(ge=1, le=1000)] = 8  # of each person
+    val_people: Annotated[int, Field(ge=1, le=100_000)] = 75
+    val_clips: Annotated[int, Field(ge=1, le=1000)] = 4
+    test_people: Annotated[int, Field(ge=1, le=100_000)] = 250
+    test_clips: Annotated[int, Field(ge=1, le=1000)] = 4
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0  # of the world
+    correlation: Annotated[float, Field(ge=0, le=1)] = 0.0  # with a bit of the action
+    correlated: Free = "skin_tone"  # the attribute that follows it
+    cache: str = ""  # folder; "" is $VELATURA_CACHE, else ~/.cache/velatura
+
+
+class Figure(NamedTuple):
+    """One clip with everything known about it."""
+
+    clip: np.ndarray  # (T, H, W, 3) uint8 RGB
+    mask: np.ndarray  # (T, H, W) bool, the visible body and clothes of the acting person
+    boxes: np.ndarray  # (T, 4) float, x0 y0 x1 y1 of the mask in pixels; zeros if out of sight
+    keypoints: np.ndarray  # (T, 17, 3) x y in pixels, and 0 outside, 1 hidden, 2 visible
+    others_mask: np.ndarray  # (T, H, W) bool, second persons
+    action: int
+    attributes: np.ndarray  # (9,) uint8
+    person: int  # unique over splits
+
+
+def figure(cfg: Config, split: Split, index: int, size: int | None = None) -> Figure:
+    """Draw one clip of a split at `size` pixels, or at the configured size, with its labels."""
+    labels = _labels(cfg, split)
+    if not 0 <= index < len(labels.actions):
+        raise BadInput(f"{split} has clips 0 to {len(labels.actions) - 1}; got index {index}.")
+    picture = _draw(cfg, split, index, size or cfg.size, labels, details=True)
+    return Figure(
+        clip=picture.clip,
+        mask=picture.mask,
+        boxes=_boxes(picture.mask),
+        keypoints=picture.keypoints,
+        others_mask=picture.others,
+        action=int(labels.actions[index]),
+        attributes=labels.attributes[index].copy(),
+        person=int(labels.people[index]),
+    )
+
+
+def load(cfg: Config, progress: Progress | None = None, workers: int | None = None) -> Splits:
+    """All three splits, from the cache or rendered now by `workers` processes (default: cores).
+
+    `progress(stage, done, total)` hears of clips as they are finished.
+    """
+    tell = progress or (lambda stage, done, total: None)
+    return Splits(
+        train=_split(cfg, "train", tell, workers),
+        val=_split(cfg, "val", tell, workers),
+        test=_split(cfg, "test", tell, workers),
+    )
+
+
+def action_floor(cfg: Config) -> np.ndarray:
+    """(10, 9): P(attribute = 1 | action), all that the action alone says of the attributes."""
+    return census.floor(cfg.correlation, cfg.correlated)
+
+
+def _split(cfg: Config, split: Split, progress: Progress, workers: int | None) -> ClipSet:
+    labels = _labels(cfg, split)
+    key = f"{split}-{_digest(cfg, split)}"
+    clips = files.fetch(
+        files.folder(cfg.cache),
+        key,
+        (len(labels.actions), cfg.frames, 3, cfg.size, cfg.size),
+        partial(_render, cfg, split),
+        partial(progress, f"drawing people/{split}"),
+        workers,
+    )
+    return ClipSet(
+        clips=clips,
+        actions=labels.actions,
+        attributes=labels.attributes,
+        groups=labels.people,
+        action_names=ACTIONS,
+        attribute_names=ATTRIBUTES,
+        name=f"people/{split}",
+        fingerprint=key,
+    )
+
+
+def _counts(cfg: Config, split: Split) -> tuple[int, int]:
+    """People, and clips of each."""
+    return getattr(cfg, f"{split}_people"), getattr(cfg, f"{split}_clips")
+
+
+def _digest(cfg: Config, split: Split) -> str:
+    """Names everything that the pixels and labels of a split depend on, and nothing else."""
+    shape = [cfg.size, cfg.frames, *_counts(cfg, split)]
+    coupling = [cfg.correlation, cfg.correlated if cfg.correlation else ""]
+    return digest([RENDERER_VERSION, split, cfg.seed, shape, coupling])
+
+
+def _labels(cfg: Config, split: Split) -> census.Labels:
+    if split not in census.SPLITS:
+        raise BadInput(f"Split {split!r} is none of {', '.join(census.SPLITS)}.")
+    return _deal(cfg.seed, split, *_counts(cfg, split), cfg.correlation, cfg.correlated)
+
+
+_deal = lru_cache(maxsize=8)(census.deal)
+
+
+def _render(cfg: Config, split: Split, indices: list[int]) -> np.ndarray:
+    """(n, T, 3, H, W) uint8: what a worker process does."""
+    labels = _labels(cfg, split)
+    clips = [_draw(cfg, split, i, cfg.size, labels, details=False).clip for i in indices]
+    return np.stack(clips).transpose(0, 1, 4, 2, 3)
+
+
+def _draw(
+    cfg: Config, split: Split, index: int, size: int, labels: census.Labels, details: bool
+) -> Picture:
+    try:
+        import cv2  # noqa: F401
+    except ImportError:
+        raise BadInput(
+            'Drawing people needs OpenCV, which is not installed: pip install "velatura[train]".'
+        ) from None
+    from velatura.data._people.draw import draw
+    from velatura.data._people.scene import draw_scene
+
+    number = int(labels.people[index]) % census.SPLIT_STRIDE
+    action = ACTIONS[labels.actions[index]]
+    scene = draw_scene(cfg.seed, split, index, cfg.frames, action, labels.attributes[index], number)
+    return draw(scene, size, details)
+
+
+def _boxes(mask: np.ndarray) -> np.ndarray:
+    """(T, H, W) to (T, 4): the tightest box of pixel edges around each frame's mask."""
+    boxes = np.zeros((len(mask), 4))
+    for box, frame in zip(boxes, mask, strict=True):
+        rows, columns = np.flatnonzero(frame.any(1)), np.flatnonzero(frame.any(0))
+        if len(rows):
+            box[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return boxes

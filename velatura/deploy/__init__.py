@@ -1,0 +1,1 @@
+"""Anonymizing files. Knows video and numpy; no torch, no training code, no data set."""

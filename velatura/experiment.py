@@ -1,0 +1,412 @@
+"""A run file made into networks, trained, and loaded again: the one place where names become objects.
+
+    seed = 0
+    [data]        name = "people"           what to look at
+    [batches]     batch = 24                how much of it at a time
+    [anonymizer]  name = "gated_unet"       f_A
+    [target]      name = "clip_cnn"         f_T
+    [budget]      name = "frame_cnn"        f_B, where the method's is self-supervised
+    [start]       epochs = 12               supervised start of f_T and adversaries on raw clips
+    [method]      name = "penalty"          how f_A is obtained
+    [loop]        device = "auto"           services
+
+A section that names a plug-in holds the plug-in's own fields beside ``name``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from velatura import plugins
+from velatura.config import build, digest, plain, read_toml, to_toml
+from velatura.errors import BadInput, unknown
+from velatura.layout import ClipSet, Splits
+from velatura.models._parts import Budget
+from velatura.training import batches as window
+from velatura.training import checkpoint, fit, loop
+from velatura.training.players import Players, prepare
+from velatura.training.seed import reseed
+
+__all__ = ["Run", "Section", "load_anonymizer", "load_data", "resolve", "train"]
+
+Progress = Callable[[int, int, dict[str, float]], None]
+
+# Section of the run file -> room of the plug-in it names.
+ROOMS = {
+    "data": "data",
+    "anonymizer": "models",
+    "target": "models",
+    "budget": "models",
+    "method": "methods",
+}
+DEFAULTS = {
+    "data": "people",
+    "anonymizer": "gated_unet",
+    "target": "clip_cnn",
+    "budget": "frame_cnn",
+    "method": "penalty",
+}
+PLAIN = {"batches": window.Config, "start": fit.Config, "loop": loop.Config}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A named plug-in and its checked configuration."""
+
+    name: str
+    config: Any
+
+    def values(self) -> dict[str, Any]:
+        """As it stands in a run file."""
+        return {"name": self.name, **plain(self.config)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A resolved run file: every value checked, every default filled in."""
+
+    seed: int
+    data: Section
+    batches: window.Config
+    anonymizer: Section
+    target: Section
+    budget: Section
+    start: fit.Config
+    method: Section
+    loop: loop.Config
+
+    def values(self) -> dict[str, Any]:
+        """As it stands in a run file."""
+        out: dict[str, Any] = {}
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            out[f.name] = value.values() if isinstance(value, Section) else plain(value)
+        return out
+
+    def toml(self) -> str:
+        """The run file that repeats this run."""
+        return to_toml(self.values())
+
+    def science(self) -> dict[str, Any]:
+        """The values without the services: runs that agree on these are the same experiment."""
+        values = {key: value for key, value in self.values().items() if key != "loop"}
+        values["data"] = {k: v for k, v in values["data"].items() if k not in ("cache", "workers")}
+        return values
+
+
+def resolve(values: Mapping[str, Any]) -> Run:
+    """Check the plain values of a run file and fill in the defaults.
+
+    Raises:
+        BadInput: an unknown section, name or key, or a value out of range.
+    """
+    known = ["seed", *ROOMS, *PLAIN]
+    for key in values:
+        if key not in known:
+            raise unknown("section", key, known)
+    seed = values.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise BadInput(f"seed: expected a whole number of at least 0, got {seed!r}.")
+    sections: dict[str, Any] = {}
+    for key, room in ROOMS.items():
+        given = _table(values, key)
+        name = given.pop("name", DEFAULTS[key])
+        cls = plugins.config_class(room, name)
+        sections[key] = Section(name, build(cls, given, key))
+    for key, cls in PLAIN.items():
+        sections[key] = build(cls, _table(values, key), key)
+    return Run(seed=seed, **sections)
+
+
+def _table(values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    given = values.get(key, {})
+    if not isinstance(given, Mapping):
+        raise BadInput(f"{key}: expected a section [{key}], got {given!r}.")
+    return dict(given)
+
+
+def load_data(run: Run, progress: Callable[[str, int, int], None] | None = None) -> Splits:
+    """The splits that a run trains on; generated or decoded once, then read from the cache."""
+    splits: Splits = plugins.load("data", run.data.name).load(run.data.config, progress)
+    for part in splits:
+        fit.check_labels(part, "attributes")
+    fit.check_labels(splits.train, "actions")
+    return splits
+
+
+def _role(section: Section, role: str, *args: Any) -> nn.Module:
+    """Build a network in a role; says which roles it has if not that one."""
+    module = plugins.load("models", section.name)
+    if not hasattr(module, role):
+        able = [n for n in plugins.names("models") if hasattr(plugins.load("models", n), role)]
+        raise BadInput(f"{section.name} cannot be used as {role}; these can: {', '.join(able)}.")
+    network: nn.Module = getattr(module, role)(section.config, *args)
+    return network
+
+
+def build_anonymizer(run: Run) -> nn.Module:
+    """The anonymizer of a run: a fixed filter, or an untrained f_A."""
+    method = plugins.load("methods", run.method.name)
+    if hasattr(method, "build"):
+        fixed: nn.Module = method.build(run.method.config)
+        return fixed
+    return _role(run.anonymizer, "anonymizer")
+
+
+def learns(run: Run) -> bool:
+    """True if the run's method trains; a fixed one is only built."""
+    return hasattr(plugins.load("methods", run.method.name), "train")
+
+
+def raw_network(
+    section: Section,
+    labels: fit.Labels,
+    run: Run,
+    splits: Splits,
+    fabric: loop.Fabric,
+    folder: Path,
+    role: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> nn.Module:
+    """A classifier trained on raw clips: where f_T, its teacher and the adversaries start.
+
+    Kept in ``folder`` under a name that holds everything that it depends on.
+    """
+    outputs = len(
+        splits.train.action_names if labels == "actions" else splits.train.attribute_names
+    )
+    reseed(run.seed, role, "weights")
+    network = _role(section, "classifier", outputs)
+    key = digest(
+        [section.values(), labels, plain(run.start), plain(run.batches), run.seed, role,
+         splits.train.fingerprint, str(fabric.device.type)]
+    )  # fmt: skip
+    path = folder / f"{role}-{section.name}-{key}.safetensors"
+    if path.exists():
+        state, _ = checkpoint.load(path)
+        checkpoint.load_into(network, state["network"], str(path))
+        return prepare(network, fabric.device)
+    folder.mkdir(parents=True, exist_ok=True)
+    seed = int(key[:8], 16)
+    network = fit.fit(
+        network, splits.train, splits.val, labels, run.start, run.batches, seed, fabric, progress
+    )
+    checkpoint.save(path, {"network": network.state_dict()}, {"role": role, "run": run.values()})
+    return network
+
+
+def make_players(
+    run: Run,
+    splits: Splits,
+    fabric: loop.Fabric,
+    raw: Path,
+    progress: Progress | None = None,
+) -> Players:
+    """The networks of the game at its start: f_T from raw clips, f_B as the method wants it."""
+
+    def tell(what: str) -> Callable[[int, int], None]:
+        return lambda done, total: progress(done, total, {}) if progress else None
+
+    method = plugins.load("methods", run.method.name)
+    f_T = raw_network(run.target, "actions", run, splits, fabric, raw, "target", tell("target"))
+    teacher = None
+    if method.BUDGET == "adversaries":
+        names = run.method.config.adversaries
+        members = [
+            raw_network(
+                Section(name, plugins.config_class("models", name)()),
+                "attributes", run, splits, fabric, raw, f"adversary{i}", tell(name),
+            )
+            for i, name in enumerate(names)
+        ]  # fmt: skip
+        f_B: nn.Module = nn.ModuleList(members)
+        if not hasattr(f_T, "features"):
+            raise BadInput(
+                f"{run.method.name} needs a target with features(); {run.target.name} has none."
+            )
+        teacher = _role(run.target, "classifier", len(splits.train.action_names))
+        teacher.load_state_dict(f_T.state_dict())
+        teacher = prepare(teacher.eval(), fabric.device)
+    else:
+        reseed(run.seed, "budget", "weights")
+        f_B = prepare(Budget(_role(run.budget, "encoder")), fabric.device)
+    reseed(run.seed, "anonymizer", "weights")
+    f_A = prepare(_role(run.anonymizer, "anonymizer"), fabric.device)
+    prevalence = torch.from_numpy(splits.train.attributes.mean(0)).float().to(fabric.device)
+    return Players(f_A, f_T, f_B, teacher, prevalence)
+
+
+def provenance(run: Run, splits: Splits | None = None) -> dict[str, Any]:
+    """What travels with every checkpoint and result."""
+    return {
+        "run": run.values(),
+        "digest": digest(run.science()),
+        "data": splits.train.fingerprint if splits else "",
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes."""
+    found = {"python": platform.python_version()}
+    for name in ("velatura", "torch", "numpy", "av", "opencv-python-headless"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run folder; the lock goes with the process, however it ends.
+
+    Raises:
+        BadInput: another process is writing to it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BadInput(
+                f"Another run is writing to {folder}; wait for it, or name another folder with --out."
+            ) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def train(
+    run: Run,
+    folder: Path,
+    *,
+    resume: bool = False,
+    raw: Path | None = None,
+    splits: Splits | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Train a run in a folder; returns the path of the anonymizer's weights.
+
+    Args:
+        folder: receives ``config.toml``, ``log.jsonl``, ``checkpoint.safetensors`` and, at the
+            end, ``anonymizer.safetensors``.
+        resume: continue an interrupted run; a finished one is left as it is.
+        raw: where networks trained on raw clips are kept; default ``folder/raw``.
+
+    Raises:
+        BadInput: the folder holds a run and ``resume`` is off, or one of another configuration.
+    """
+    folder = Path(folder)
+    product, config_file = folder / "anonymizer.safetensors", folder / "config.toml"
+    if config_file.exists() and not resume:
+        raise BadInput(
+            f"{folder} holds a run already; continue it with --resume, or name another folder with --out."
+        )
+    if not learns(run):
+        raise BadInput(
+            f"{run.method.name} is a fixed filter with nothing to learn; use it in a study's rows, or "
+            "choose a method of `velatura train --list`."
+        )
+    services = loop.fabric(run.loop)
+    if services.world_size > 1:
+        services.launch()
+    rank, world = services.global_rank, services.world_size
+    with locked(folder if rank == 0 else folder / f".rank{rank}"):
+        if config_file.exists():
+            before = resolve(read_toml(config_file))
+            if before.science() != run.science():
+                raise BadInput(
+                    f"{folder} holds a run of another configuration (see {config_file}); repeat that "
+                    "one, or name another folder with --out."
+                )
+            if product.exists():
+                return product
+        elif rank == 0:
+            checkpoint.write_atomically(config_file, run.toml().encode())
+        splits = splits or load_data(run)
+        stream = window.Batches(splits.train, run.batches, run.seed, services.device, rank, world)
+        about = provenance(run, splits)
+        players = make_players(run, splits, services, raw or folder / "raw", progress)
+        services_loop = loop.Loop(
+            folder, services, stream, run.loop, run.seed, about, resume=resume, progress=progress
+        )
+        plugins.load("methods", run.method.name).train(players, run.method.config, services_loop)
+        if rank == 0:
+            checkpoint.save(product, {"f_A": players.f_A.state_dict()}, about)
+    return product
+
+
+def load_anonymizer(folder: Path, device: str = "auto") -> nn.Module:
+    """The trained anonymizer of a run folder, frozen, in evaluation mode.
+
+    Raises:
+        BadInput: no finished run there, or its weights do not fit its configuration.
+    """
+    folder = Path(folder)
+    if not (folder / "config.toml").exists():
+        raise BadInput(
+            f"{folder} is not a run folder: it has no config.toml; name one made by `velatura train`."
+        )
+    run = resolve(read_toml(folder / "config.toml"))
+    network = build_anonymizer(run)
+    if learns(run):
+        path = folder / "anonymizer.safetensors"
+        if not path.exists():
+            raise BadInput(
+                f"The run in {folder} has not finished; continue it with `velatura train {folder}/config.toml --out {folder} --resume`."
+            )
+        state, _ = checkpoint.load(path)
+        checkpoint.load_into(network, state["f_A"], str(path))
+    services = loop.fabric(loop.Config(device=device))  # type: ignore[arg-type]
+    network = prepare(network.eval(), services.device)
+    return network.requires_grad_(False)
+
+
+@torch.no_grad()
+def release(
+    anonymizer: nn.Module, data: ClipSet, path: Path, fabric: loop.Fabric, batch: int = 32
+) -> ClipSet:
+    """What leaves the camera: the anonymizer's output in 8 bits, on disk.
+
+    Args:
+        anonymizer: (B, T, C, H, W) in [0, 1] to the same; frozen.
+        path: a ``.npy`` file to write, whole or not at all.
+
+    Returns:
+        The same items and labels with (N, T, C, H, W) uint8 pixels, a memory map of ``path``.
+    """
+    partial = path.with_suffix(".part")
+    out = np.lib.format.open_memmap(partial, "w+", np.uint8, data.clips.shape)
+    anonymizer.eval()
+    for start in range(0, len(data), batch):
+        clips = torch.from_numpy(np.array(data.clips[start : start + batch]))
+        with fabric.autocast():
+            seen = anonymizer(clips.to(fabric.device).float().div(255))
+        out[start : start + batch] = (
+            seen.float().mul(255).round().clamp(0, 255).byte().cpu().numpy()
+        )
+    out.flush()
+    del out
+    os.replace(partial, path)
+    return open_release(path, data)
+
+
+def open_release(path: Path, data: ClipSet) -> ClipSet:
+    """A release written before, with the labels of the split that it was made from."""
+    clips = np.load(path, mmap_mode="r", allow_pickle=False)
+    return data.with_clips(clips, f"{data.name}", f"{data.fingerprint}/{path.parent.name}")

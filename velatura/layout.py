@@ -1,0 +1,100 @@
+"""The shapes that every room agrees on.
+
+Clips are (B, T, C, H, W) and frames (N, C, H, W): RGB, float in [0, 1], everywhere. A
+network that wants (B, C, T, H, W) or a mean and standard deviation does that inside its
+own ``forward``. On disk and in a release, intensities are bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Anonymizer", "ClipSet", "Measurement", "Splits"]
+
+
+@runtime_checkable
+class Anonymizer(Protocol):
+    """The product, f_A: (B, T, C, H, W) in [0, 1] to the same shape and range."""
+
+    def __call__(self, clips: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSet:
+    """One split of a data set, decoded: bytes and labels.
+
+    Attributes:
+        clips: (N, T, C, H, W) uint8, RGB; may be a memory map.
+        actions: (N,) int64, 0 ... len(action_names) - 1.
+        attributes: (N, K) uint8, 1 where the private attribute is present.
+        groups: (N,) int64, the unit of the bootstrap: a person, or a source film.
+        action_names, attribute_names: what the labels stand for.
+        name: such as ``"people/test"``.
+        fingerprint: changes when the pixels or labels do.
+    """
+
+    clips: UInt8[np.ndarray, "n t c h w"]
+    actions: Int64[np.ndarray, " n"]
+    attributes: UInt8[np.ndarray, "n k"]
+    groups: Int64[np.ndarray, " n"]
+    action_names: tuple[str, ...]
+    attribute_names: tuple[str, ...]
+    name: str
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def with_clips(self, clips: np.ndarray, name: str, fingerprint: str) -> ClipSet:
+        """The same items and labels with other pixels: what an anonymizer releases."""
+        return replace(self, clips=clips, name=name, fingerprint=fingerprint)
+
+
+class Splits(NamedTuple):
+    """Three disjoint parts: no group (person, source film) stands in two of them."""
+
+    train: ClipSet
+    val: ClipSet
+    test: ClipSet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One number and everything needed to read it and to repeat it; a line of JSON.
+
+    Attributes:
+        metric: ``"top1"``, ``"cmap"``, ``"ap"``, ``"auroc"`` ...
+        value, low, high: the number and its 95 % bootstrap interval, in ``unit``.
+        better: ``"higher"`` or ``"lower"``, for whoever wants privacy and utility.
+        row: the method's label in the table.
+        probe: the fresh network that measured it, such as ``"frame_cnn"``.
+        dataset, split, n, groups: what it was measured on.
+        seed: of the probe.
+        chance: the same metric with no information (prevalence, 1 / n_actions).
+        attribute: for per-attribute metrics.
+        provenance: config digest, data fingerprint, versions, run, command.
+    """
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    better: str
+    row: str
+    probe: str
+    dataset: str
+    split: str
+    n: int
+    groups: int
+    seed: int
+    chance: float
+    attribute: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)

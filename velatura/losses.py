@@ -1,0 +1,214 @@
+"""The formulas, one function each: pure, differentiable, no state.
+
+Reductions are means over the batch unless said otherwise. In a distributed run NT-Xent
+gathers the embeddings of all ranks, so that splitting a batch does not change it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+__all__ = [
+    "feature_hinge",
+    "nt_xent",
+    "prior_divergence",
+    "reconstruction",
+    "rms",
+    "rms_penalty",
+    "supervised",
+]
+
+Per = Literal["frame", "clip", "batch"]
+Space = Literal["unit", "imagenet"]
+
+# An intensity step of 1 in [0, 1] is 1 / std in ImageNet's normalised space; the mean cancels.
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def reconstruction(
+    clips: Float[Tensor, "*b c h w"], anonymized: Float[Tensor, "*b c h w"]
+) -> Float[Tensor, ""]:
+    """Mean absolute difference, in intensity units: what f_A minimises to start as the identity.
+
+    The paper's Eq. 5 writes a sum over C, H, W; the mean differs by a constant factor and
+    does not grow with the picture. https://arxiv.org/abs/2504.14301
+    """
+    return (clips - anonymized).abs().mean()
+
+
+def rms(
+    clips: Float[Tensor, "b t c h w"],
+    anonymized: Float[Tensor, "b t c h w"],
+    per: Per = "clip",
+    space: Space = "unit",
+) -> Float[Tensor, " n"]:
+    """Root mean square change, for reading: its slope is infinite at the identity.
+
+    To train with a bound use :func:`rms_penalty`, which is finite there.
+
+    Returns:
+        One value per frame (B * T), per clip (B) or for the batch (1); in intensity units
+        of [0, 1], or in standard deviations of ImageNet.
+    """
+    return _mean_square(clips, anonymized, per, space).sqrt()
+
+
+def rms_penalty(
+    clips: Float[Tensor, "b t c h w"],
+    anonymized: Float[Tensor, "b t c h w"],
+    bound: float,
+    per: Per = "clip",
+    space: Space = "unit",
+) -> Float[Tensor, ""]:
+    """How far the anonymizer drifts beyond the allowed distance: Eq. 4.
+
+        mean over items of  max(0, RMS(clip - anonymized) - bound)
+
+    Args:
+        clips: (B, T, C, H, W) in [0, 1].
+        anonymized: the same shape and range; the gradient flows through this one.
+        bound: B in the paper. In unit space 0.1 allows an average change of a tenth of
+            full scale, and at 1.0 nothing is ever penalised.
+        per: the items: each frame, each clip, or the whole batch as one (the released
+            script's reading, under which a ruined clip can hide behind faithful ones).
+        space: ``"unit"``, or ``"imagenet"``: intensities over ImageNet's deviations.
+
+    Returns:
+        A scalar, in the units of ``space``.
+
+    Source: Aslam and Nasrollahi, 2025, Eq. 4, https://arxiv.org/abs/2504.14301
+    """
+    mean_square = _mean_square(clips, anonymized, per, space)
+    # Clamping before the root is the hinge itself, and keeps d(root)/d(mean square) finite
+    # where f_A is the identity: that is where f_A starts. A bound of zero needs the floor.
+    return (mean_square.clamp_min(max(bound**2, 1e-12)).sqrt() - bound).mean()
+
+
+def _mean_square(clips: Tensor, anonymized: Tensor, per: Per, space: Space) -> Tensor:
+    difference = clips.float() - anonymized.float()  # bf16 has 8 bits: too few for a small change
+    if space == "imagenet":
+        difference = difference / difference.new_tensor(IMAGENET_STD).view(3, 1, 1)
+    first = {"frame": 2, "clip": 1, "batch": 0}[per]  # the first axis that is averaged away
+    return difference.square().flatten(first).mean(-1).flatten()
+
+
+def nt_xent(
+    first: Float[Tensor, "n d"], second: Float[Tensor, "n d"], temperature: float = 0.1
+) -> Float[Tensor, ""]:
+    """Normalised-temperature cross-entropy: tell two views of one item from all others.
+
+        mean over the 2n views of  -log( e^(s_pos/t) / (e^(s_pos/t) + sum over 2n-2 negatives e^(s/t)) )
+
+    with s the cosine similarity. At chance (all embeddings alike) it is log(2n - 1). In a
+    distributed run n counts the items of all ranks, and the gradient reaches each rank's own
+    embeddings wherever they served as negatives.
+
+    Args:
+        first, second: (N, D) embeddings of two views; row i of both is the same item. They
+            are normalised here.
+
+    Raises:
+        ValueError: fewer than two items: there is no negative to tell from.
+
+    Source: Chen et al., 2020, SimCLR, Eq. 1, https://arxiv.org/abs/2002.05709
+    """
+    first, second = F.normalize(first.float(), dim=1), F.normalize(second.float(), dim=1)
+    first, second = _gather(first), _gather(second)
+    n = len(first)
+    if n < 2:
+        raise ValueError("NT-Xent needs at least 2 items: with one there is no negative.")
+    both = torch.cat([first, second])  # (2n, d)
+    similarity = both @ both.T / temperature
+    similarity = similarity.masked_fill(
+        torch.eye(2 * n, dtype=torch.bool, device=both.device), -torch.inf
+    )
+    positives = torch.arange(2 * n, device=both.device).roll(n)  # view i's other view
+    return F.cross_entropy(similarity, positives)
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of all ranks, in rank order; backward returns each rank the slope of its own rows.
+
+    Every rank computes the same joint loss, and DDP averages gradients over ranks. Summing
+    the slopes over ranks here and averaging there gives the joint batch's gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        ctx.rows = len(rows)  # type: ignore[attr-defined]
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *slopes: Tensor) -> Tensor:
+        slope = slopes[0].contiguous()
+        dist.all_reduce(slope)
+        start = dist.get_rank() * ctx.rows  # type: ignore[attr-defined]
+        return slope[start : start + ctx.rows]  # type: ignore[attr-defined]
+
+
+def _gather(rows: Tensor) -> Tensor:
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return rows
+    gathered: Tensor = _Gather.apply(rows)
+    return gathered
+
+
+def supervised(
+    logits: Float[Tensor, "b k"], attributes: Float[Tensor, "b k"] | Bool[Tensor, "b k"]
+) -> Float[Tensor, ""]:
+    """Binary cross-entropy of an adversary that is told the attributes, in nats, mean over B, K."""
+    return F.binary_cross_entropy_with_logits(logits.float(), attributes.float())
+
+
+def prior_divergence(
+    logits: Float[Tensor, "b k"], prevalence: Float[Tensor, " k"]
+) -> Float[Tensor, ""]:
+    """How far an adversary's answers are from knowing nothing: KL(prior || answer), in nats.
+
+    Zero when every answer is the attribute's prevalence. Unlike the negated cross-entropy it
+    is bounded below, so that f_A cannot win by making the adversary confidently wrong, which
+    leaks as much as being right: flipping its answers reads the attribute.
+
+    Source: Roy and Boddeti, 2019 (maximum-entropy adversary), https://arxiv.org/abs/1904.05514
+    """
+    prior = prevalence.float().clamp(1e-4, 1 - 1e-4)
+    entropy = -(prior * prior.log() + (1 - prior) * (1 - prior).log())
+    cross = F.binary_cross_entropy_with_logits(
+        logits.float(), prior.expand_as(logits), reduction="none"
+    )
+    return (cross - entropy).mean()
+
+
+def feature_hinge(
+    features: list[Tensor], reference: list[Tensor], bound: float
+) -> Float[Tensor, ""]:
+    """How far a frozen teacher's features move beyond an allowed relative distance.
+
+        sum over layers of  mean over b of  max(0, ||phi(x) - phi(f_A(x))|| / ||phi(x)|| - bound)
+
+    Args:
+        features: per layer (B, ...), of the anonymized clips; the gradient flows through these.
+        reference: the same for the raw clips, no gradient.
+        bound: relative distance that is free.
+    """
+    total = features[0].new_zeros((), dtype=torch.float32)
+    for moved, fixed in zip(features, reference, strict=True):
+        distance = (moved.float() - fixed.float()).flatten(1).square().sum(1)
+        scale = fixed.float().flatten(1).square().sum(1).clamp_min(1e-12)
+        # As in rms_penalty: clamp, then root, finite where nothing moved.
+        floor = max(bound**2, 1e-12)
+        total = total + ((distance / scale).clamp_min(floor).sqrt() - bound).mean()
+    return total
+
+
+def cross_entropy(logits: Float[Tensor, "b a"], actions: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
+    """Softmax cross-entropy of the target network, in nats; computed in float32."""
+    return F.cross_entropy(logits.float(), actions)

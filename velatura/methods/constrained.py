@@ -1,0 +1,171 @@
+"""Constrained: hide named attributes as far as the action stays readable. Ours.
+
+The paper's self-supervised branch ends at chance while fresh attackers still read most
+attributes, so this one is told what to hide, and the trade is a constraint, not a weight:
+
+    minimise    mean over adversaries of  KL(prior || adversary's answer)
+    subject to  cross-entropy of f_T <= utility_bound              (dual ascent on its multiplier)
+    and         a frozen teacher's features stay within feature_bound        (hinge, fixed weight)
+
+Players:
+
+    f_A      anonymizer   (B, T, C, H, W) in [0, 1] to the same
+    f_T      target       clips to action logits (B, n_actions)
+    f_B      adversaries  several, of different families: clips to attribute logits (B, K)
+    teacher  f_T as trained on raw clips; never moves
+
+Sources: the bounded objective, Roy and Boddeti, https://arxiv.org/abs/1904.05514; sets of
+adversaries and restarts, Wu et al., https://arxiv.org/abs/1906.05675; dual ascent on a
+constraint, Rezende and Viola, https://arxiv.org/abs/1810.00597
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from velatura.config import config
+from velatura.losses import cross_entropy, feature_hinge, prior_divergence, rms, supervised
+from velatura.training.batches import Batch
+from velatura.training.loop import Loop
+from velatura.training.players import Players, frozen
+
+BUDGET = "adversaries"
+
+
+@config
+class Config:
+    utility_bound: Annotated[float, Field(gt=0)] = 0.5
+    """Cross-entropy of f_T that is acceptable, nats. The knob of the trade-off."""
+    privacy_weight: Annotated[float, Field(ge=0)] = 4.0
+    feature_weight: Annotated[float, Field(ge=0)] = 0.5
+    feature_bound: Annotated[float, Field(ge=0)] = 0.5
+    """Relative distance of the teacher's features that is free."""
+    dual_rate: Annotated[float, Field(gt=0)] = 0.05
+    """Step of the multiplier per unit of violation."""
+    dual_limit: Annotated[float, Field(gt=0)] = 10.0
+    adversaries: Annotated[tuple[str, ...], Field(min_length=1)] = ("frame_cnn", "clip_cnn")
+    """Networks of the set; may repeat."""
+    restart_every: Annotated[int, Field(ge=0)] = 100
+    """Steps after which the next adversary of the set starts anew; 0 never."""
+    steps: Annotated[int, Field(ge=1)] = 300
+    lr_anonymizer: Annotated[float, Field(gt=0)] = 3e-3
+    lr_target: Annotated[float, Field(gt=0)] = 1e-3
+    lr_budget: Annotated[float, Field(gt=0)] = 1e-3
+
+
+class Multiplier:
+    """Dual ascent: grows while the constraint is violated, shrinks to zero while it is slack.
+
+    mean <- 0.9 mean + 0.1 violation;   value <- clip(value + rate * mean, 0, limit)
+    """
+
+    def __init__(self, value: float, rate: float, limit: float):
+        self.value, self.rate, self.limit, self.mean = value, rate, limit, 0.0
+
+    def ascend(self, violation: float) -> None:
+        """One step with the constraint's current excess (negative: slack)."""
+        self.mean = 0.9 * self.mean + 0.1 * violation
+        self.value = min(max(self.value + self.rate * self.mean, 0.0), self.limit)
+
+    def state_dict(self) -> dict[str, float]:
+        return {"value": self.value, "mean": self.mean}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.value, self.mean = state["value"], state["mean"]
+
+
+def step_anonymizer(
+    players: Players, batch: Batch, cfg: Config, multiplier: float
+) -> tuple[dict[str, Tensor], Tensor]:
+    """f_A learns; target, adversaries and teacher are frozen, but transparent to the gradient.
+
+    Returns:
+        The terms, and the clips as f_A released them.
+    """
+    teacher = players.teacher
+    assert teacher is not None
+    players.f_A.train()
+    with frozen(players.f_T, players.f_B, teacher):
+        released = players.f_A(batch.clips)
+        target = cross_entropy(players.f_T(released), batch.actions)
+        answers = [prior_divergence(f(released), players.prevalence) for f in _each(players.f_B)]
+        privacy = torch.stack(answers).mean()
+        with torch.no_grad():
+            reference = teacher.features(batch.clips)  # type: ignore[operator]
+        features = feature_hinge(teacher.features(released), reference, cfg.feature_bound)  # type: ignore[operator]
+    change = rms(batch.clips, released.detach())
+    return {
+        "loss": cfg.privacy_weight * privacy
+        + multiplier * (target - cfg.utility_bound)
+        + cfg.feature_weight * features,
+        "target": target.detach(),
+        "privacy": privacy.detach(),
+        "features": features.detach(),
+        "multiplier": torch.tensor(multiplier),
+        "rms": change.mean(),
+    }, released
+
+
+def step_adversaries(players: Players, batch: Batch, released: Tensor) -> dict[str, Tensor]:
+    """f_T and the adversaries learn on what f_A released; f_A and the teacher are still."""
+    released = released.detach()
+    players.f_T.train()
+    players.f_B.train()
+    target = cross_entropy(players.f_T(released), batch.actions)
+    told = torch.stack([supervised(f(released), batch.attributes) for f in _each(players.f_B)])
+    return {
+        "loss": target + told.sum(),
+        "target": target.detach(),
+        "adversary": told.min().detach(),
+    }
+
+
+def _each(f_B: nn.Module) -> list[nn.Module]:
+    assert isinstance(f_B, nn.ModuleList)
+    return list(f_B)
+
+
+def train(players: Players, cfg: Config, loop: Loop) -> None:
+    """Both steps on each batch, one f_A call for both. ``players`` are moved in place."""
+    f_A = torch.optim.Adam(players.f_A.parameters(), cfg.lr_anonymizer)
+    both = torch.optim.Adam(
+        [
+            {"params": list(players.f_T.parameters()), "lr": cfg.lr_target},
+            {"params": list(players.f_B.parameters()), "lr": cfg.lr_budget},
+        ]
+    )
+    multiplier = Multiplier(1.0, cfg.dual_rate, cfg.dual_limit)
+    start = copy.deepcopy(players.f_B.state_dict())  # what a restarted adversary returns to
+    loop.keep(**players.modules(), optimizer_A=f_A, optimizer_TB=both, multiplier=multiplier)
+    for step in loop.steps(cfg.steps):
+        if cfg.restart_every and step and step % cfg.restart_every == 0:
+            restart(players.f_B, start, both, step // cfg.restart_every - 1)
+        batch = loop.batches.at(step)
+        with loop.precision():
+            terms, released = step_anonymizer(players, batch, cfg, multiplier.value)
+        loop.update(f_A, terms, "anonymizer")
+        multiplier.ascend(float(terms["target"]) - cfg.utility_bound)
+        with loop.precision():
+            terms = step_adversaries(players, batch, released)
+        loop.update(both, terms, "adversaries")
+
+
+def restart(
+    f_B: nn.Module, start: dict[str, Any], optimizer: torch.optim.Optimizer, turn: int
+) -> None:
+    """One adversary of the set, by turns, forgets what it learnt against this f_A.
+
+    f_A cannot win by leading one adversary into a corner: a newcomer does not know the way.
+    """
+    members = _each(f_B)
+    index = turn % len(members)
+    prefix = f"{index}."
+    own = {k.removeprefix(prefix): v for k, v in start.items() if k.startswith(prefix)}
+    members[index].load_state_dict(own)
+    for parameter in members[index].parameters():
+        optimizer.state.pop(parameter, None)

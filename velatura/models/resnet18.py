@@ -1,0 +1,32 @@
+"""ResNet-18 over frames, from torchvision: 11.2 M parameters without its head.
+
+He et al., 2016, https://arxiv.org/abs/1512.03385
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from velatura.config import config
+from velatura.models._parts import FrameClassifier, torchvision_encoder
+
+
+@config
+class Config:
+    weights: str = ""
+    """torchvision's name, such as ``"DEFAULT"`` (downloads); ``""``: fresh."""
+    frames: Annotated[int, Field(ge=1)] = 4
+    """Frames of a clip that the classifier looks at."""
+
+
+def encoder(cfg: Config) -> nn.Module:
+    """Frames (N, 3, H, W) in [0, 1] to features (N, 512)."""
+    return torchvision_encoder("resnet18", cfg.weights)
+
+
+def classifier(cfg: Config, outputs: int) -> nn.Module:
+    """Clips (B, T, 3, H, W) in [0, 1] to logits (B, outputs)."""
+    return FrameClassifier(encoder(cfg), outputs, cfg.frames)

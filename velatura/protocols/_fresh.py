@@ -1,0 +1,92 @@
+"""What the protocols share: a fresh network, fitted on a release, scored on its test split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+from torch import Tensor, nn
+
+from velatura.config import config
+from velatura.layout import ClipSet, Splits
+from velatura.training import fit
+from velatura.training.batches import Config as Window
+from velatura.training.loop import Fabric
+from velatura.training.seed import reseed
+
+__all__ = ["Config", "Examination", "examine"]
+
+
+@config
+class Config:
+    """How a release is examined."""
+
+    targets: tuple[str, ...] = ("clip_cnn",)
+    """Networks that learn the action: utility."""
+    attackers: tuple[str, ...] = ("frame_cnn", "clip_cnn", "patch_mlp")
+    """Networks that learn the attributes: leakage."""
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1)
+    """One fresh network per architecture and seed."""
+    start: Literal["raw", "scratch"] = "raw"
+    """Where an examiner starts: trained on raw clips by itself, as an attacker with footage of
+    his own would, or with random weights. Either way it shares nothing with training."""
+    start_epochs: Annotated[int, Field(ge=1)] = 12
+    """Epochs on raw clips before, where ``start`` is ``"raw"``."""
+    epochs: Annotated[int, Field(ge=1)] = 3
+    """Epochs on the release."""
+    lr: Annotated[float, Field(gt=0)] = 2e-3
+    batch: Annotated[int, Field(ge=2)] = 32
+    replicates: Annotated[int, Field(ge=100)] = 1000
+    """Bootstrap replicates of the intervals."""
+
+
+class Examination:
+    """A fitted examiner: its weights and its scores on the test split."""
+
+    def __init__(self, weights: dict[str, Tensor], scores: np.ndarray):
+        self.weights, self.scores = weights, scores
+
+
+def examine(
+    released: Splits,
+    labels: fit.Labels,
+    build: Callable[[int], nn.Module],
+    start: dict[str, Tensor] | None,
+    epochs: int,
+    cfg: Config,
+    window: Window,
+    seed: int,
+    fabric: Fabric,
+    progress: Callable[[int, int], None] | None = None,
+) -> Examination:
+    """Fit one fresh network on the training split of a release.
+
+    The epoch is chosen on the validation split. The test split is scored once, at the end.
+
+    Args:
+        released: what the anonymizer lets out, with the true labels.
+        labels: ``"actions"`` measures utility, ``"attributes"`` leakage.
+        build: number of outputs to a network with fresh weights.
+        start: weights of an examiner trained on raw clips, or None.
+
+    Returns:
+        Scores (N_test, outputs): logits, higher means more likely.
+    """
+    names = released.train.action_names if labels == "actions" else released.train.attribute_names
+    reseed("examiner", labels, seed)
+    network = build(len(names))
+    if start is not None:
+        network.load_state_dict(start)
+    settings = fit.Config(epochs=epochs, lr=cfg.lr, batch=cfg.batch)
+    network = fit.fit(
+        network, released.train, released.val, labels, settings, window,
+        10_000 + seed, fabric, progress,
+    )  # fmt: skip
+    return Examination(network.state_dict(), fit.predict(network, released.test, window, fabric))
+
+
+def groups_of(data: ClipSet) -> int:
+    """How many people or source films the items come from."""
+    return len(np.unique(data.groups))

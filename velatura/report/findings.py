@@ -1,0 +1,152 @@
+"""What the numbers show, in plain words, and no more than they show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from velatura.report.run import number, span
+
+__all__ = ["ENOUGH", "best", "family", "headline", "label", "leaders", "percent"]
+
+ENOUGH = 0.8
+"""U from which a method is said to keep the action; the demo asks the same."""
+
+FAMILIES = {
+    "identity": "reference",
+    "raw": "reference",
+    "constant": "reference",
+    "blur": "fixed",
+    "downsample": "fixed",
+    "frame_difference": "fixed",
+    "grey": "fixed",
+    "spact": "self-supervised",
+    "penalty": "self-supervised",
+    "constrained": "supervised",
+}
+
+
+def label(name: str) -> str:
+    """A row's name for people: ``frame_difference`` as "frame difference"."""
+    return name.replace("_", " ")
+
+
+def family(row: dict[str, Any]) -> str:
+    """reference, fixed, self-supervised, supervised, or learned for a method not known here."""
+    return FAMILIES.get(str(row.get("method")), FAMILIES.get(row["name"], "learned"))
+
+
+def percent(value: float) -> str:
+    """A fraction in whole per cent: .483 as "48 %"."""
+    return f"{100 * value:.0f}\u202f%".replace("-", "\u2212")
+
+
+def leaders(rows: Sequence[dict[str, Any]], key: str, highest: bool) -> set[str]:
+    """The rows with the best ``key``, together with all that overlap it.
+
+    References (raw, constant) do not compete. Two rows are told apart only when their 95 %
+    intervals are disjoint, which is stricter than it need be: better to praise too little.
+    """
+    sign = 1 if highest else -1
+    values = {
+        r["name"]: (v, span(r.get(f"{key}_interval")) or (v, v))
+        for r in rows
+        if family(r) != "reference" and (v := number(r.get(key))) is not None
+    }
+    if not values:
+        return set()
+    top = max(values.values(), key=lambda entry: sign * entry[0])
+    return {
+        name for name, (_, (low, high)) in values.items() if low <= top[1][1] and high >= top[1][0]
+    }
+
+
+def best(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The row that leaks least among those that keep the action (U of at least ENOUGH)."""
+    able = [r for r in _measured(rows) if r["U"] >= ENOUGH]
+    return min(able, key=lambda r: float(r["L"]), default=None)
+
+
+def headline(summary: dict[str, Any]) -> tuple[str, list[str]]:
+    """One sentence for the top of the page, and the sentences that qualify it."""
+    rows = summary["rows"]
+    measured = _measured(rows)
+    if not rows:
+        return "Nothing has been measured yet.", []
+    if not measured:
+        named = [r for r in rows if family(r) != "reference"]
+        if named:
+            return "Utility and leakage could not be normalised.", [
+                "The networks on raw video are not above chance, so there is no scale to put the "
+                "other rows on: train them longer, or on more clips."
+            ]
+        return "Only reference rows so far; no anonymizer has been measured yet.", []
+
+    winner = best(rows)
+    notes: list[str] = []
+    if winner is None:
+        closest = max(measured, key=lambda r: float(r["U"]))
+        title = f"No method keeps {percent(ENOUGH)} of the action."
+        notes.append(
+            f"{_name(closest)} comes closest with {percent(closest['U'])}; its strongest attacker "
+            f"still reads {percent(closest['L'])} of what raw video gives away."
+        )
+    elif winner["L"] > 0.9:
+        title = "No method that keeps the action hides who is in the video."
+        notes.append(
+            f"The least leaky of them, {_name(winner, False)}, still gives away "
+            f"{percent(winner['L'])} of what raw video does."
+        )
+    else:
+        title = (
+            f"{_name(winner)} keeps {percent(winner['U'])} of the action and still leaks "
+            f"{percent(winner['L'])} of what raw video gives away."
+        )
+        notes.append(_against_the_rest(winner, measured))
+    floor = summary.get("floor")
+    bottom = number(floor.get("L")) if isinstance(floor, dict) else None
+    if bottom is not None:
+        below = [_name(r, False) for r in measured if r["L"] < bottom - 0.02 and r["U"] > 0.5]
+        if below:
+            notes.append(
+                f"{_listed(below).capitalize()}: leakage lies below what the action alone reveals "
+                f"({percent(bottom)}), so the attackers of this run were too weak there."
+            )
+    return title, notes
+
+
+def _against_the_rest(winner: dict[str, Any], measured: Sequence[dict[str, Any]]) -> str:
+    """How the row that leads compares with the others that keep the action."""
+    rivals = [r for r in measured if r["U"] >= ENOUGH and r is not winner]
+    if not rivals:
+        return f"It is the only method here that keeps at least {percent(ENOUGH)} of the action."
+    tied = leaders([winner, *rivals], "L", highest=False) - {winner["name"]}
+    among = f"Among the methods that keep at least {percent(ENOUGH)} of the action"
+    if tied:
+        names = _listed([label(n) for n in sorted(tied)])
+        return f"{among}, this run does not tell it apart from {names}: the intervals overlap."
+    second = min(rivals, key=lambda r: float(r["L"]))
+    return (
+        f"{among}, it leaks least; next is {_name(second, False)}, which keeps "
+        f"{percent(second['U'])} and leaks {percent(second['L'])}."
+    )
+
+
+def _measured(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that compete: no references, and both numbers known."""
+    return [
+        r
+        for r in rows
+        if family(r) != "reference"
+        and number(r.get("U")) is not None
+        and number(r.get("L")) is not None
+    ]
+
+
+def _name(row: dict[str, Any], capital: bool = True) -> str:
+    text = label(row["name"])
+    return text[:1].upper() + text[1:] if capital else text
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

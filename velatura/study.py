@@ -1,0 +1,660 @@
+"""A study: several methods on one data set, each attacked by fresh networks, in one table.
+
+A study file is a run file with ``[evaluation]`` and a list of rows; each row names a method
+and what it changes:
+
+    [[rows]]
+    name = "penalty_0.1"
+    method = { name = "penalty", bound = 0.1 }
+
+The folder of a study:
+
+    config.toml         the resolved study, which repeats it
+    raw/                networks trained on raw clips: where f_T, adversaries and examiners start
+    methods/ROW/        run folder of a learned row
+    rows/ROW/           what ROW releases (removed once examined), and its examiners' scores
+    records.jsonl       every measurement; summary.json, sheet.npz: what the report reads
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from velatura import metrics
+from velatura.config import build, digest, plain, read_toml, to_toml
+from velatura.errors import BadInput
+from velatura.experiment import (
+    Run,
+    Section,
+    build_anonymizer,
+    learns,
+    load_anonymizer,
+    load_data,
+    locked,
+    open_release,
+    raw_network,
+    release,
+    resolve,
+    train,
+    versions,
+)
+from velatura.jobs import Event, Job, tell
+from velatura.jobs import run as run_jobs
+from velatura.layout import Splits
+from velatura.protocols import action, privacy
+from velatura.protocols._fresh import Config as Evaluation
+from velatura.protocols._fresh import examine
+from velatura.training import checkpoint, fit, loop
+
+__all__ = ["Row", "Study", "carry_out", "resolve_study"]
+
+RAW = "raw"  # the row that every other one is measured against
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: its label and the run that makes its anonymizer."""
+
+    name: str
+    run: Run
+
+
+@dataclass(frozen=True)
+class Study:
+    """A resolved study file."""
+
+    title: str
+    base: Run
+    evaluation: Evaluation
+    rows: tuple[Row, ...]
+
+    def values(self) -> dict[str, Any]:
+        """As it stands in a study file."""
+        rows = [
+            {
+                "name": r.name,
+                "method": r.run.method.values(),
+                "anonymizer": r.run.anonymizer.values(),
+            }
+            for r in self.rows
+        ]
+        base = {k: v for k, v in self.base.values().items() if k not in ("method", "anonymizer")}
+        return {"title": self.title, **base, "evaluation": plain(self.evaluation), "rows": rows}
+
+    def toml(self) -> str:
+        """The study file that repeats this study."""
+        values = self.values()
+        rows = values.pop("rows")
+        return to_toml(values) + "".join(
+            f"\n[[rows]]\nname = {json.dumps(r['name'])}\n"
+            f"method = {_inline(r['method'])}\nanonymizer = {_inline(r['anonymizer'])}\n"
+            for r in rows
+        )
+
+    def science(self) -> dict[str, Any]:
+        """The values without the services."""
+        return {k: v for k, v in self.values().items() if k not in ("loop", "title")}
+
+
+def _inline(values: Mapping[str, Any]) -> str:
+    lines = to_toml(values).strip().splitlines()
+    return "{ " + ", ".join(lines) + " }"
+
+
+def resolve_study(values: Mapping[str, Any]) -> Study:
+    """Check a study file's plain values; the raw row is added where it is missing.
+
+    Raises:
+        BadInput: what a run file's check raises, a row without a name, or two of one name.
+    """
+    values = dict(values)
+    title = str(values.pop("title", "A study"))
+    given = values.pop("rows", [])
+    if not isinstance(given, list) or not all(isinstance(r, Mapping) for r in given):
+        raise BadInput("rows: expected a list of tables, each [[rows]] with a name and a method.")
+    evaluation = build(Evaluation, values.pop("evaluation", {}), "evaluation")
+    base = resolve({**values, "method": {"name": "identity"}})
+    rows = []
+    for index, row in enumerate(given):
+        extra = set(row) - {"name", "method", "anonymizer"}
+        if extra or "method" not in row:
+            raise BadInput(
+                f"rows[{index}]: expected the keys name, method and optionally anonymizer, got {sorted(row)}."
+            )
+        changed = {**values, "method": row["method"]}
+        if "anonymizer" in row:
+            changed["anonymizer"] = row["anonymizer"]
+        run = resolve(changed)
+        name = str(row.get("name", run.method.name))
+        if not name.replace("_", "").replace("-", "").replace(".", "").isalnum():
+            raise BadInput(
+                f"rows[{index}]: the name {name!r} becomes a folder; use letters, digits, . _ -"
+            )
+        rows.append(Row(name, run))
+    if RAW not in [r.name for r in rows]:
+        rows.insert(0, Row(RAW, base))
+    names = [r.name for r in rows]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInput(f"Two rows are named {name!r}; give each a name of its own.")
+    for name in evaluation.targets:
+        action.network(name, 2)
+    for name in evaluation.attackers:
+        privacy.network(name, 2)
+    return Study(title, base, evaluation, tuple(rows))
+
+
+# What workers do. Each takes the study's folder, reads its configuration, and writes one thing.
+
+
+def _open(folder: str) -> tuple[Study, Splits, loop.Fabric]:
+    study = resolve_study(read_toml(Path(folder) / "config.toml"))
+    return study, load_data(study.base), loop.fabric(study.base.loop)
+
+
+def _told(job: str) -> Callable[..., None]:
+    return lambda done, total, terms=None: tell(job, done, total, terms)
+
+
+def work_raw(job: str, folder: str, role: str, model: dict[str, Any], labels: fit.Labels) -> None:
+    """Train one of the networks that training starts from."""
+    from velatura import plugins
+
+    study, splits, fabric = _open(folder)
+    values = dict(model)
+    name = values.pop("name")
+    section = Section(name, build(plugins.config_class("models", name), values, "target"))
+    raw_network(section, labels, study.base, splits, fabric, Path(folder) / "raw", role, _told(job))
+
+
+def work_start(job: str, folder: str, labels: fit.Labels, network: str, seed: int) -> None:
+    """Train one examiner on raw clips: where it starts on every release."""
+    study, splits, fabric = _open(folder)
+    cfg = study.evaluation
+    protocol = action if labels == "actions" else privacy
+    found = examine(
+        splits, labels, lambda outputs: protocol.network(network, outputs), None, cfg.start_epochs,
+        cfg, study.base.batches, seed, fabric, _told(job),
+    )  # fmt: skip
+    path = start_path(Path(folder), labels, network, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(
+        path, {"network": found.weights, "scores": _tensor(found.scores)}, {"seed": seed}
+    )
+
+
+def work_train(job: str, folder: str, row: str) -> None:
+    """Train one learned row in its run folder."""
+    study, splits, _ = _open(folder)
+    run = next(r.run for r in study.rows if r.name == row)
+    root = Path(folder)
+    train(
+        run,
+        root / "methods" / row,
+        resume=True,
+        raw=root / "raw",
+        splits=splits,
+        progress=_told(job),
+    )
+
+
+def work_release(job: str, folder: str, row: str) -> None:
+    """Put all clips through one row's anonymizer; measure what it did to them."""
+    import torch
+
+    study, splits, fabric = _open(folder)
+    run = next(r.run for r in study.rows if r.name == row)
+    out = Path(folder) / "rows" / row
+    out.mkdir(parents=True, exist_ok=True)
+    if learns(run):
+        anonymizer = load_anonymizer(Path(folder) / "methods" / row, run.loop.device)
+    else:
+        anonymizer = build_anonymizer(run)
+    released = []
+    for i, part in enumerate(splits):
+        released.append(release(anonymizer, part, out / f"release-{Splits._fields[i]}.npy", fabric))
+        tell(job, i + 1, 3)
+    test, seen = splits.test, released[2]
+    change = np.sqrt(
+        [
+            np.mean(np.square(a.astype(np.float32) - b.astype(np.float32))) / 255**2
+            for a, b in zip(test.clips, seen.clips, strict=True)
+        ]
+    )
+    figures: dict[str, Any] = {"rms": change.tolist(), "seconds": 0.0}
+    cfg, window = study.evaluation, study.base.batches
+    if cfg.start == "raw":
+        # The examiners as they were before they saw this release: what a camera's present
+        # model, and an attacker who does not adapt, would read.
+        for labels, networks in (("actions", cfg.targets), ("attributes", cfg.attackers)):
+            protocol = action if labels == "actions" else privacy
+            names = test.action_names if labels == "actions" else test.attribute_names
+            for network in networks:
+                state, _ = checkpoint.load(start_path(Path(folder), labels, network, cfg.seeds[0]))
+                fixed = protocol.network(network, len(names))
+                fixed.load_state_dict(state["network"])
+                scores = fit.predict(fixed.to(fabric.device), seen, window, fabric)
+                figures[f"static-{labels}-{network}"] = scores.tolist()
+    bound = getattr(run.method.config, "bound", None)
+    if bound is not None:
+        figures["bound"] = bound
+    chosen = examples(splits)
+    frames = torch.from_numpy(np.ascontiguousarray(seen.clips[chosen])).permute(0, 1, 3, 4, 2)
+    np.savez_compressed(out / "examples.npz", frames=frames.numpy())
+    checkpoint.write_atomically(out / "release.json", json.dumps(figures).encode())
+
+
+def work_examine(
+    job: str, folder: str, row: str, labels: fit.Labels, network: str, seed: int
+) -> None:
+    """Fit one fresh network on one row's release."""
+    study, splits, fabric = _open(folder)
+    cfg, out = study.evaluation, Path(folder) / "rows" / row
+    parts = zip(Splits._fields, splits, strict=True)
+    released = Splits(*(open_release(out / f"release-{name}.npy", part) for name, part in parts))
+    protocol = action if labels == "actions" else privacy
+    start = None
+    if cfg.start == "raw":
+        start = checkpoint.load(start_path(Path(folder), labels, network, seed))[0]["network"]
+    found = examine(
+        released, labels, lambda outputs: protocol.network(network, outputs), start, cfg.epochs, cfg,
+        study.base.batches, seed, fabric, _told(job),
+    )  # fmt: skip
+    path = score_path(Path(folder), row, labels, network, seed)
+    checkpoint.save(
+        path, {"scores": _tensor(found.scores)}, {"row": row, "network": network, "seed": seed}
+    )
+
+
+def _tensor(scores: np.ndarray) -> Any:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(scores))
+
+
+def start_path(folder: Path, labels: str, network: str, seed: int) -> Path:
+    """Where an examiner trained on raw clips is kept."""
+    return folder / "raw" / "examiners" / f"{labels}-{network}-{seed}.safetensors"
+
+
+def score_path(folder: Path, row: str, labels: str, network: str, seed: int) -> Path:
+    """Where an examiner's test scores are kept."""
+    return folder / "rows" / row / f"{labels}-{network}-{seed}.safetensors"
+
+
+def examples(splits: Splits, count: int = 6) -> list[int]:
+    """Test items to show: of different actions and people, the same for every row."""
+    chosen: list[int] = []
+    for item, (what, who) in enumerate(zip(splits.test.actions, splits.test.groups, strict=True)):
+        if what not in splits.test.actions[chosen] and who not in splits.test.groups[chosen]:
+            chosen.append(item)
+        if len(chosen) == count:
+            break
+    return chosen
+
+
+# What the parent does.
+
+
+def fits_of(cfg: Evaluation) -> list[tuple[fit.Labels, str, int]]:
+    """Every examiner of one row: what it learns, its network, its seed."""
+    found: list[tuple[fit.Labels, str, int]] = []
+    for seed in cfg.seeds:
+        found += [("actions", name, seed) for name in cfg.targets]
+        found += [("attributes", name, seed) for name in cfg.attackers]
+    return found
+
+
+def plan(study: Study, folder: Path) -> list[Job]:
+    """All jobs, in the order in which they are wanted: raw first, so that rows arrive early."""
+    cfg, at = study.evaluation, {"folder": str(folder)}
+    starts, trains, rows = [], [], []
+    if cfg.start == "raw":
+        for labels, network, seed in fits_of(cfg):
+            path = start_path(folder, labels, network, seed)
+            arguments = {**at, "labels": labels, "network": network, "seed": seed}
+            name = f"start {labels} {network} {seed}"
+            starts.append(Job(name, "raw networks", work_start, arguments, (), path.exists))
+    shared: dict[str, Job] = {}
+    for row in study.rows:
+        needs: tuple[str, ...] = ()
+        if learns(row.run):
+            wanted = [("target", row.run.target.values(), "actions")]
+            for i, name in enumerate(getattr(row.run.method.config, "adversaries", ())):
+                wanted.append((f"adversary{i}", {"name": name}, "attributes"))
+            before = []
+            for role, model, labels in wanted:
+                name = f"raw {role} {digest(model)}"
+                arguments = {**at, "role": role, "model": model, "labels": labels}
+                shared.setdefault(name, Job(name, "raw networks", work_raw, arguments))
+                before.append(name)
+            product = folder / "methods" / row.name / "anonymizer.safetensors"
+            job = Job(
+                f"train {row.name}", f"train {row.name}", work_train, {**at, "row": row.name},
+                tuple(before), product.exists,
+            )  # fmt: skip
+            trains.append(job)
+            needs = (job.name,)
+        rows.append((row, needs))
+    # The longest training first: the last job to end decides when all is over.
+    trains.sort(key=lambda job: -_steps(study, job))
+    raw_networks = list(shared.values())
+    released = {row.name: _row_jobs(study, folder, row, needs) for row, needs in rows}
+    fixed = [job for row, needs in rows if not needs for job in released[row.name]]
+    learned = [job for row, needs in rows if needs for job in released[row.name]]
+    first = [job for job in fixed if job.arguments["row"] == RAW]
+    rest = [job for job in fixed if job.arguments["row"] != RAW]
+    return [*starts, *first, *raw_networks, *trains, *learned, *rest]
+
+
+def _steps(study: Study, job: Job) -> int:
+    row = next(r for r in study.rows if r.name == job.arguments["row"])
+    return int(getattr(row.run.method.config, "steps", 0))
+
+
+def _row_jobs(study: Study, folder: Path, row: Row, needs: tuple[str, ...]) -> list[Job]:
+    cfg, at = study.evaluation, {"folder": str(folder), "row": row.name}
+    paths = [score_path(folder, row.name, *which) for which in fits_of(cfg)]
+    starts: tuple[str, ...] = ()
+    if cfg.start == "raw":
+        starts = tuple(f"start {' '.join(map(str, which))}" for which in fits_of(cfg))
+
+    def released() -> bool:
+        out = folder / "rows" / row.name
+        whole = all((out / f"release-{part}.npy").exists() for part in Splits._fields)
+        return (out / "release.json").exists() and (whole or all(p.exists() for p in paths))
+
+    first = Job(f"release {row.name}", "release", work_release, at, (*needs, *starts), released)
+    exams = [
+        Job(
+            f"examine {row.name} {' '.join(map(str, which))}", "examine", work_examine,
+            {**at, "labels": which[0], "network": which[1], "seed": which[2]}, (first.name,), path.exists,
+        )
+        for which, path in zip(fits_of(cfg), paths, strict=True)
+    ]  # fmt: skip
+    return [first, *exams]
+
+
+def read_scores(
+    study: Study, folder: Path, row: str
+) -> tuple[dict[tuple[str, int], np.ndarray], dict[tuple[str, int], np.ndarray]]:
+    """(targets, attackers): (network, seed) to test scores of one row."""
+    found: tuple[dict[tuple[str, int], np.ndarray], dict[tuple[str, int], np.ndarray]] = ({}, {})
+    for labels, network, seed in fits_of(study.evaluation):
+        state, _ = checkpoint.load(score_path(folder, row, labels, network, seed))
+        found[labels == "attributes"][network, seed] = state["scores"].numpy()
+    return found
+
+
+def summarize(
+    study: Study, folder: Path, row: Row, splits: Splits, weights: np.ndarray
+) -> dict[str, Any]:
+    """One row of the table, from the scores on disk."""
+    test, cfg = splits.test, study.evaluation
+    targets, attackers = read_scores(study, folder, row.name)
+    raw_targets, raw_attackers = read_scores(study, folder, RAW)
+    figures = json.loads((folder / "rows" / row.name / "release.json").read_text())
+    change, bound = np.array(figures["rms"]), figures.get("bound")
+    static = [
+        metrics.cmap(np.array(figures[f"static-attributes-{name}"]), test.attributes)
+        for name in cfg.attackers
+        if f"static-attributes-{name}" in figures
+    ]
+    plugin = [
+        metrics.top1(np.array(figures[f"static-actions-{name}"]), test.actions)
+        for name in cfg.targets
+        if f"static-actions-{name}" in figures
+    ]
+    met = getattr(row.run.method.config, "adversaries", ())
+    summary = metrics.summarize_row(
+        row.name,
+        row.run.method.name,
+        target_scores=targets,
+        attacker_scores=attackers,
+        raw_target_scores=raw_targets,
+        raw_attacker_scores=raw_attackers,
+        actions=test.actions,
+        attributes=test.attributes,
+        groups=test.groups,
+        attribute_names=test.attribute_names,
+        used_in_training=met,
+        weights=weights,
+        plugin_top1=plugin[0] if plugin else None,
+        static_cmap=max(static) if static else None,
+        rms=float(change.mean()),
+        bound=bound,
+        beyond_bound=None if bound is None else float((change > bound).mean()),
+    )
+    summary["target_fits"] = [list(which) for which in sorted(targets)]
+    return summary
+
+
+class Memory(threading.Thread):
+    """Watches the resident memory of this process and its children; keeps the highest sum."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak_mb, self.over = 0.0, threading.Event()
+
+    def run(self) -> None:
+        import psutil
+
+        me = psutil.Process()
+        while not self.over.wait(0.5):
+            total = 0
+            for process in [me, *me.children(recursive=True)]:
+                try:
+                    memory = process.memory_full_info()
+                    total += memory.pss if hasattr(memory, "pss") else memory.rss
+                except psutil.Error:
+                    continue
+            self.peak_mb = max(self.peak_mb, total / 2**20)
+
+
+def carry_out(
+    study: Study,
+    folder: Path,
+    *,
+    resume: bool = False,
+    workers: int = 0,
+    command: str = "",
+    trained: Path | None = None,
+    on_data: Callable[[str, int, int], None] | None = None,
+    sentences: Callable[[list[dict[str, Any]]], list[str]] | None = None,
+) -> Iterator[Event | dict[str, Any]]:
+    """Train and examine every row; yields events, rows as they are measured, and the summary.
+
+    Args:
+        folder: the study's folder.
+        resume: continue what is there; otherwise a folder that holds a study is refused.
+        workers: processes side by side; 0 means one per core, or one on a GPU.
+        command: what the user typed, for the record.
+        trained: a run folder to measure as it is, as the last row.
+        on_data: told (stage, done, total) while data is rendered or decoded.
+        sentences: plain sentences to put above the table, from its rows.
+
+    Yields:
+        ``{"splits": ...}`` and ``{"jobs": [...]}`` once; then events of jobs, and ``{"row": ...}``
+        for each measured row; at the end ``{"summary": ...}``.
+
+    Raises:
+        BadInput: the folder holds a study and ``resume`` is off, or one of another configuration.
+    """
+    import torch
+
+    file = folder / "config.toml"
+    if file.exists() and not resume:
+        raise BadInput(
+            f"{folder} holds a study already; continue it with --resume, or name another with --out."
+        )
+    if file.exists() and resolve_study(read_toml(file)).science() != study.science():
+        raise BadInput(
+            f"{folder} holds a study of another configuration; name another folder with --out."
+        )
+    memory = Memory()
+    memory.start()
+    seconds = (
+        json.loads((folder / "seconds.json").read_text())
+        if (folder / "seconds.json").exists()
+        else {}
+    )
+    begin = time.monotonic()
+    with locked(folder):
+        checkpoint.write_atomically(file, study.toml().encode())
+        if trained:
+            _copy_run(trained, folder / "methods" / study.rows[-1].name)
+        splits = load_data(study.base, on_data)
+        _book(folder, seconds, "data", time.monotonic() - begin)
+        yield {"splits": splits}
+        weights = metrics.bootstrap_weights(splits.test.groups, study.evaluation.replicates, 0)
+        jobs = plan(study, folder)
+        yield {"jobs": jobs}
+        left = {r.name: sum(j.arguments.get("row") == r.name for j in jobs) for r in study.rows}
+        names = {r.name: r for r in study.rows}
+        rows: dict[str, dict[str, Any]] = {}
+        cores = os.cpu_count() or 1
+        cuda = torch.cuda.is_available() and study.base.loop.device != "cpu"
+        workers = workers or (min(4, cores) if cuda else cores)
+        for event in run_jobs(jobs, workers, max(cores // workers, 1)):
+            yield event
+            if event.kind == "end":
+                _book(folder, seconds, event.job.stage, event.seconds)
+            row = event.job.arguments.get("row")
+            if event.kind in ("end", "reused") and row:
+                left[row] -= 1
+                ready = [n for n, count in left.items() if count == 0 and n not in rows]
+                for name in ready if left[RAW] == 0 else []:
+                    rows[name] = summarize(study, folder, names[name], splits, weights)
+                    for part in Splits._fields:
+                        (folder / "rows" / name / f"release-{part}.npy").unlink(missing_ok=True)
+                    yield {"row": rows[name]}
+        _book(folder, seconds, "total", time.monotonic() - begin)
+        memory.over.set()
+        ordered = [rows[r.name] for r in study.rows]
+        yield {
+            "summary": write_summary(
+                study, folder, splits, ordered, seconds, memory, command, sentences
+            )
+        }
+
+
+def _copy_run(source: Path, destination: Path) -> None:
+    """A finished run's configuration and product, into a study."""
+    destination.mkdir(parents=True, exist_ok=True)
+    for name in ("config.toml", "anonymizer.safetensors", "log.jsonl"):
+        if (source / name).exists():
+            shutil.copyfile(source / name, destination / name)
+
+
+def _book(folder: Path, seconds: dict[str, float], stage: str, amount: float) -> None:
+    seconds[stage] = seconds.get(stage, 0.0) + amount
+    checkpoint.write_atomically(folder / "seconds.json", json.dumps(seconds).encode())
+
+
+def write_summary(
+    study: Study,
+    folder: Path,
+    splits: Splits,
+    rows: list[dict[str, Any]],
+    seconds: dict[str, float],
+    memory: Memory,
+    command: str,
+    sentences: Callable[[list[dict[str, Any]]], list[str]] | None,
+) -> dict[str, Any]:
+    """``records.jsonl``, ``sheet.npz`` and ``summary.json``, in this order: the last one says done."""
+    test, cfg = splits.test, study.evaluation
+    raw_attackers = read_scores(study, folder, RAW)[1]
+    summary = {
+        "title": study.title,
+        "command": command,
+        "seed": study.base.seed,
+        "dataset": study.base.data.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "peak_rss_mb": round(memory.peak_mb),
+        "versions": versions(),
+        "config": study.values(),
+        "data": {
+            "fingerprint": splits.train.fingerprint,
+            **{part: len(data) for part, data in zip(Splits._fields, splits, strict=True)},
+            **{
+                f"{part}_people": len(np.unique(data.groups))
+                for part, data in zip(Splits._fields, splits, strict=True)
+            },
+        },
+        "chance": metrics.chance_levels(test.attributes, len(test.action_names)),
+        "floor": metrics.summarize_floor(
+            splits.train.actions,
+            splits.train.attributes,
+            test.actions,
+            test.attributes,
+            raw_attackers,
+        ),
+        "rows": rows,
+        "sentences": sentences(rows) if sentences else [],
+    }
+    about = {
+        "config": digest(study.science()),
+        "data": splits.train.fingerprint,
+        "versions": versions(),
+        "seed": study.base.seed,
+        "command": command,
+    }
+    lines = []
+    for row in rows:
+        for protocol in (action, privacy):
+            found = protocol.measurements(row, test, cfg.seeds, about)
+            lines += [json.dumps(dataclasses.asdict(m)) for m in found]
+    checkpoint.write_atomically(folder / "records.jsonl", ("\n".join(lines) + "\n").encode())
+    write_sheet(study, folder, splits)
+    checkpoint.write_atomically(folder / "summary.json", json.dumps(summary, indent=1).encode())
+    return summary
+
+
+def write_sheet(study: Study, folder: Path, splits: Splits) -> None:
+    """``sheet.npz``: the same test clips under every row, (examples, T, H, W, 3) uint8 each."""
+    sheet = {}
+    for row in study.rows:
+        with np.load(folder / "rows" / row.name / "examples.npz", allow_pickle=False) as file:
+            sheet[row.name] = file["frames"]
+    labels = [splits.test.action_names[splits.test.actions[i]] for i in examples(splits)]
+    np.savez_compressed(folder / "sheet.npz", labels=np.array(labels), **sheet)
+
+
+def adopt(run_folder: Path) -> dict[str, Any]:
+    """A study file's plain values for one trained run beside the raw video.
+
+    Raises:
+        BadInput: the folder holds no finished run.
+    """
+    load_anonymizer(run_folder, "cpu")  # says what is wrong with it
+    values = read_toml(run_folder / "config.toml")
+    method = values.pop("method")
+    row = {"name": run_folder.resolve().name, "method": method}
+    return {"title": f"{row['name']} beside raw video", **values, "rows": [row]}
+
+
+def clear(folder: Path) -> None:
+    """Remove a study that was carried out here; only files that a study writes."""
+    for name in ("raw", "rows", "methods"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("config.toml", "seconds.json", "records.jsonl", "sheet.npz", "summary.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def typed() -> str:
+    """The command line as the user typed it, without the path of the program."""
+    return " ".join(["velatura", *sys.argv[1:]])

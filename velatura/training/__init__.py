@@ -1,0 +1,1 @@
+"""What every method's loop needs: batches, seeds, devices, checkpoints, logs, supervised fits."""

@@ -1,0 +1,171 @@
+"""Supervised fits: a network learns actions or attributes of clips. One function for all.
+
+It trains the raw networks that a method starts from, the fresh targets that measure utility
+and the fresh attackers that measure leakage. The weights kept are those of the epoch that
+was best on the validation split; the test split is never looked at here.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from lightning_fabric import Fabric
+from pydantic import Field
+from torch import Tensor, nn
+
+from velatura import transforms
+from velatura.config import config
+from velatura.errors import BadInput, Failure
+from velatura.layout import ClipSet
+from velatura.training.batches import Config as Window
+from velatura.training.players import prepare
+from velatura.training.seed import generator, reseed
+
+__all__ = ["Config", "fit", "predict"]
+
+Labels = Literal["actions", "attributes"]
+
+
+@config
+class Config:
+    """How long and how fast to learn."""
+
+    epochs: Annotated[int, Field(ge=1)] = 4
+    lr: Annotated[float, Field(gt=0)] = 2e-3
+    """Peak of a one-cycle schedule."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.02
+    batch: Annotated[int, Field(ge=2)] = 32
+    light: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Brightness and contrast augmentation."""
+
+
+def fit(
+    network: nn.Module,
+    train: ClipSet,
+    val: ClipSet,
+    labels: Labels,
+    cfg: Config,
+    window: Window,
+    seed: int,
+    fabric: Fabric,
+    progress: Callable[[int, int], None] | None = None,
+) -> nn.Module:
+    """Train ``network`` on ``train``; return it with the weights of its best epoch on ``val``.
+
+    Args:
+        network: clips (B, T, C, H, W) in [0, 1] to logits (B, A) or (B, K).
+        labels: learn actions (cross-entropy) or attributes (binary cross-entropy).
+        progress: called with (steps done, steps in all).
+
+    Raises:
+        Failure: the loss is not finite.
+    """
+    reseed(seed, "fit")
+    network = prepare(network, fabric.device)
+    size = min(cfg.batch, len(train))
+    per_epoch = len(train) // size
+    total = cfg.epochs * per_epoch
+    optimizer = torch.optim.AdamW(
+        network.parameters(), cfg.lr, weight_decay=cfg.weight_decay, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _one_cycle(step / total))
+    best, weights = float("inf"), copy.deepcopy(network.state_dict())
+    for epoch in range(cfg.epochs):
+        network.train()
+        order = torch.randperm(len(train), generator=generator(seed, "order", epoch)).numpy()
+        for i in range(per_epoch):
+            step = epoch * per_epoch + i
+            items = order[i * size : (i + 1) * size]
+            clips = transforms.augment(
+                torch.from_numpy(train.clips[items]),
+                generator(seed, "augment", step),
+                size=window.size,
+                frames=window.frames,
+                shift=window.shift,
+                light=cfg.light,
+            ).to(fabric.device)
+            with fabric.autocast():
+                logits = network(clips)
+            loss = _loss(logits, _answers(train, labels, items).to(fabric.device), labels)
+            if not torch.isfinite(loss):
+                raise Failure(
+                    f"Fit on {train.name}, step {step}: the loss is {loss.item()}; lower its lr."
+                )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            if progress:
+                progress(step + 1, total)
+        scores = torch.from_numpy(predict(network, val, window, fabric))
+        score = float(_loss(scores, _answers(val, labels, np.arange(len(val))), labels))
+        if score < best:
+            best, weights = score, copy.deepcopy(network.state_dict())
+    network.load_state_dict(weights)
+    return network.eval()
+
+
+@torch.no_grad()
+def predict(
+    network: nn.Module, data: ClipSet, window: Window, fabric: Fabric, batch: int = 64
+) -> Float[np.ndarray, "n k"]:
+    """Logits of the centre window, averaged over the clip and its mirror image."""
+    was_training = network.training
+    network.eval()
+    out = []
+    for start in range(0, len(data), batch):
+        stored = torch.from_numpy(np.array(data.clips[start : start + batch]))
+        clips = transforms.centre(stored, size=window.size, frames=window.frames).to(fabric.device)
+        with fabric.autocast():
+            both = network(torch.cat([clips, clips.flip(-1)])).float()
+        out.append((both[: len(clips)] + both[len(clips) :]) / 2)
+    network.train(was_training)
+    scores: np.ndarray = torch.cat(out).cpu().numpy()
+    return scores
+
+
+def check_labels(data: ClipSet, labels: Labels) -> None:
+    """Refuse data from which nothing can be learnt.
+
+    Raises:
+        BadInput: one action only, or an attribute that is always or never present.
+    """
+    if labels == "actions" and len(np.unique(data.actions)) < 2:
+        raise BadInput(f"{data.name} has one action only; utility needs at least two.")
+    if labels == "attributes":
+        for name, share in zip(data.attribute_names, data.attributes.mean(0), strict=True):
+            if share in (0, 1):
+                what = "no positives" if share == 0 else "no negatives"
+                raise BadInput(
+                    f"The attribute {name!r} has {what} in {data.name}: no attacker can be measured on "
+                    "it; leave it out or add clips."
+                )
+
+
+def _one_cycle(progress: float) -> float:
+    """Share of the peak rate: a linear rise over the first quarter, then a cosine to zero.
+
+    Source: Smith and Topin, 2018, https://arxiv.org/abs/1708.07120
+    """
+    if progress < 0.25:
+        return 0.05 + 0.95 * progress / 0.25
+    return 0.5 * (1 + math.cos(math.pi * (progress - 0.25) / 0.75))
+
+
+def _answers(data: ClipSet, labels: Labels, items: np.ndarray) -> Tensor:
+    if labels == "actions":
+        return torch.from_numpy(data.actions[items])
+    return torch.from_numpy(data.attributes[items]).float()
+
+
+def _loss(logits: Tensor, answers: Tensor, labels: Labels) -> Tensor:
+    if labels == "actions":
+        return F.cross_entropy(logits.float(), answers, label_smoothing=0.05)
+    return F.binary_cross_entropy_with_logits(logits.float(), answers)

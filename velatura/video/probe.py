@@ -1,0 +1,161 @@
+"""What a video file holds, found without decoding more than its first frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from velatura.errors import BadInput
+
+__all__ = ["VideoInfo", "display_matrix", "open_video", "probe"]
+
+Matrix = tuple[int, int, int, int]
+UPRIGHT: Matrix = (1, 0, 0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """What a video file says about itself.
+
+    Attributes:
+        width, height: pixels of the picture as shown, after rotation.
+        rotation: degrees counterclockwise, 0, 90, 180 or 270, that the file asks a player
+            to turn the stored picture by. ``read_frames`` has done it already.
+        frames: how many pictures; counted where the container does not say.
+        rate: average pictures per second; None where the container does not say.
+        time_base: seconds of one timestamp unit.
+        duration: seconds, or None where the container does not say.
+        sample_aspect: width over height of one pixel as shown; 1 for square pixels.
+        codec: the decoder's name, such as ``"h264"``.
+        has_audio: True where there is a sound track. None is ever written.
+    """
+
+    width: int
+    height: int
+    rotation: int
+    frames: int
+    rate: Fraction | None
+    time_base: Fraction
+    duration: Fraction | None
+    sample_aspect: Fraction
+    codec: str
+    has_audio: bool
+
+
+@contextmanager
+def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open the best video stream of a local file, single-threaded and strict.
+
+    Raises:
+        BadInput: no such file, or no video in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "a folder, not a video file" if path.is_dir() else "not there"
+        raise BadInput(f"{path} is {what}; name one video file.")
+    try:
+        # "file:" keeps a colon in a name from being taken for a network address.
+        container = av.open(f"file:{path}")
+    except (av.FFmpegError, OSError) as error:
+        reason = error.strerror or type(error).__name__
+        raise BadInput(f"{path} cannot be read as a video: {reason}.") from error
+    with container:
+        stream = container.streams.best("video")
+        if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
+            raise BadInput(f"{path} holds no video stream.")
+        # Decoders patch damaged data up and go on. "explode" makes them report it (Motion
+        # JPEG says nothing otherwise), and only without threads does every report reach
+        # the caller (with slice threads, H.264 loses most of them).
+        stream.thread_type = "NONE"  # type: ignore[assignment]
+        stream.codec_context.options = {"err_detect": "explode"}
+        yield container, stream
+
+
+def display_matrix(frame: av.VideoFrame) -> Matrix:
+    """How a stored picture is turned and mirrored for display.
+
+    Returns:
+        (a, b, c, d), each -1, 0 or 1: the pixel stored at (x, y) is shown at
+        (a x + c y, b x + d y), up to a shift; y points down.
+
+    Raises:
+        BadInput: an angle that is not a quarter turn.
+    """
+    data: Any  # PyAV's annotation says str
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            fixed = np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2] / 65536
+            a, b, c, d = (int(v) for v in fixed.round().ravel())
+            straight = np.abs(fixed - fixed.round()).max() < 0.01
+            if not straight or abs(a * d - b * c) != 1:
+                raise BadInput(
+                    f"The video asks to be shown at {frame.rotation} degrees; only quarter "
+                    "turns are supported. Re-encode it upright first."
+                )
+            return a, b, c, d
+    return UPRIGHT
+
+
+def probe(path: str | Path, *, count: bool = False) -> VideoInfo:
+    """Read a video file's description, and decode its first frame.
+
+    Args:
+        path: a local video file.
+        count: count the pictures instead of believing the container; reads the whole
+            file, and decodes nothing more.
+
+    Raises:
+        BadInput: not a readable video, or its first frame does not decode.
+    """
+    with open_video(path) as (container, stream):
+        try:
+            first = next(container.decode(stream), None)
+        except av.FFmpegError as error:
+            raise BadInput(f"{path} is damaged: its first frame does not decode.") from error
+        if first is None:
+            raise BadInput(f"{path} holds no frames.")
+        a, _, _, _ = display_matrix(first)
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        width, height = first.width, first.height
+        if a == 0:  # a quarter turn: rows become columns
+            width, height, aspect = height, width, 1 / aspect
+        time_base = stream.time_base or Fraction(1, av.time_base)
+        if stream.duration is not None:
+            duration = stream.duration * time_base
+        elif container.duration is not None:
+            duration = Fraction(container.duration, av.time_base)
+        else:
+            duration = None
+        return VideoInfo(
+            width=width,
+            height=height,
+            rotation=first.rotation % 360,
+            frames=stream.frames if stream.frames and not count else _count(path),
+            rate=stream.average_rate or stream.guessed_rate,
+            time_base=time_base,
+            duration=duration,
+            sample_aspect=aspect,
+            codec=stream.codec_context.name,
+            has_audio=bool(container.streams.audio),
+        )
+
+
+def _count(path: str | Path) -> int:
+    """The pictures in a file: packets that carry one and are not edited away."""
+    with open_video(path) as (container, stream):
+        try:
+            return sum(
+                bool(packet.size) and not packet.is_discard for packet in container.demux(stream)
+            )
+        except av.FFmpegError as error:
+            raise BadInput(f"{path} is damaged and cannot be read to its end.") from error
