@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ VERBS = {
     "short": 'def short():\n    print("one line")',
     "pipe": "def pipe():\n    raise BrokenPipeError(32, 'a worker has gone')",
     "three": "import typer\ndef three():\n    raise typer.Exit(3)",
+    "lines": 'def lines():\n    """Two.\n\n    Example:\n\n        a --b\n        c --d\n    """',
     "fine": 'def fine(n: int):\n    print("n is", n)',
 }
 
@@ -62,7 +63,7 @@ def run(*words: str, plant: Path | None = None) -> tuple[int, str, str]:
     if plant:
         code = ["-c", PLANT.format(folder=str(plant), words=list(words))]
     done = subprocess.run(
-        [sys.executable, "-W", "error", *code], capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "error", *code], capture_output=True, text=True, timeout=300
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -107,12 +108,14 @@ def test_the_verbs_are_the_files():
 
 
 def test_the_help_is_there_at_once():
-    """Under half a second; the best of five, since the machine may be busy."""
+    """Under half a second of one core; the best of three. A busy machine may take longer."""
     seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
+    for _ in range(3):
+        before = os.times()
         run("--help")
-        seconds.append(time.perf_counter() - start)
+        after = os.times()
+        spent = after.children_user + after.children_system
+        seconds.append(spent - before.children_user - before.children_system)
     assert min(seconds) < 0.5, seconds
 
 
@@ -205,6 +208,12 @@ def test_debug_shows_the_traceback_and_keeps_the_code(planted: Path, words: list
     assert err.endswith("\nError: No run at x.\n")
 
 
+def test_examples_keep_their_lines(planted: Path):
+    code, out, err = run("lines", "--help", plant=planted)
+    assert (code, err) == (0, "")
+    assert "  Two.\n\n  Example:\n\n      a --b\n      c --d\n" in out
+
+
 def test_what_is_right_is_printed(planted: Path):
     assert run("fine", "3", plant=planted) == (0, "n is 3\n", "")
     code, out, err = run("fine", "three", plant=planted)
@@ -222,15 +231,16 @@ def test_ctrl_c_ends_with_130_and_no_traceback(planted: Path):
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (130, "Interrupted.\n")
 
 
 @pytest.mark.parametrize("verb", ["talks", "short"])
 def test_a_closed_pipe_is_quiet(planted: Path, verb: str):
     code = PLANT.format(folder=str(planted), words=[verb])
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", code], env=buffered, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -335,7 +345,7 @@ def test_a_planted_command_is_found(line: str):
 def test_the_make_targets_in_the_docs_exist(root: Path):
     targets = set(re.findall(r"^([a-z]+):", (root / "Makefile").read_text(), re.M))
     for page in [root / "README.md", root / "CONTRIBUTING.md", *(root / "docs").glob("*.md")]:
-        named = set(re.findall(r"(?:`|^)make ([a-z]+)", page.read_text(encoding="utf-8"), re.M))
+        named = set(re.findall(r"(?:`|^(?: {4})?)make ([a-z]+)", page.read_text(encoding="utf-8"), re.M))
         assert named <= targets, f"{page.name}: no target {named - targets}"
 
 

@@ -25,7 +25,8 @@ HOUSE = [
     "report deploy",
     "experiment",
     "study",
-    "demo bench",
+    "demo",
+    "bench",
     "cli",
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms.split()}

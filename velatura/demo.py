@@ -65,9 +65,8 @@ def plain_sentences(rows: list[dict[str, Any]]) -> list[str]:
     if ssl and all(row["L"] is not None for row in ssl):
         low, high = min(row["L"] for row in ssl), max(row["L"] for row in ssl)
         said.append(
-            "The self-supervised budget loss of SPAct and of the penalty method leaves fresh attackers "
-            f"{low:.0%} to {high:.0%} of what they read from raw video; the penalty's effect here is on "
-            "utility."
+            "The self-supervised budget loss of SPAct and of the penalty method leaves fresh "
+            f"attackers {low:.0%} to {high:.0%} of what they read from raw video."
         )
     bounded = [row for row in rows if row.get("beyond_bound") is not None]
     if bounded:

@@ -1,4 +1,4 @@
-"""A run file made into networks, trained, and loaded again: the one place where names become objects.
+"""A run file made into networks, trained, and loaded again: where names become objects.
 
     seed = 0
     [data]        name = "people"           what to look at
@@ -147,7 +147,7 @@ def load_data(run: Run, progress: Callable[[str, int, int], None] | None = None)
     return splits
 
 
-def _role(section: Section, role: str, *args: Any) -> nn.Module:
+def role_network(section: Section, role: str, *args: Any) -> nn.Module:
     """Build a network in a role; says which roles it has if not that one."""
     module = plugins.load("models", section.name)
     if not hasattr(module, role):
@@ -157,13 +157,18 @@ def _role(section: Section, role: str, *args: Any) -> nn.Module:
     return network
 
 
+def build_budget(section: Section) -> nn.Module:
+    """The self-supervised privacy branch: an encoder and its projection head."""
+    return Budget(role_network(section, "encoder"))
+
+
 def build_anonymizer(run: Run) -> nn.Module:
     """The anonymizer of a run: a fixed filter, or an untrained f_A."""
     method = plugins.load("methods", run.method.name)
     if hasattr(method, "build"):
         fixed: nn.Module = method.build(run.method.config)
         return fixed
-    return _role(run.anonymizer, "anonymizer")
+    return role_network(run.anonymizer, "anonymizer")
 
 
 def learns(run: Run) -> bool:
@@ -189,7 +194,7 @@ def raw_network(
         splits.train.action_names if labels == "actions" else splits.train.attribute_names
     )
     reseed(run.seed, role, "weights")
-    network = _role(section, "classifier", outputs)
+    network = role_network(section, "classifier", outputs)
     key = digest(
         [section.values(), labels, plain(run.start), plain(run.batches), run.seed, role,
          splits.train.fingerprint, str(fabric.device.type)]
@@ -237,14 +242,14 @@ def make_players(
             raise BadInput(
                 f"{run.method.name} needs a target with features(); {run.target.name} has none."
             )
-        teacher = _role(run.target, "classifier", len(splits.train.action_names))
+        teacher = role_network(run.target, "classifier", len(splits.train.action_names))
         teacher.load_state_dict(f_T.state_dict())
         teacher = prepare(teacher.eval(), fabric.device)
     else:
         reseed(run.seed, "budget", "weights")
-        f_B = prepare(Budget(_role(run.budget, "encoder")), fabric.device)
+        f_B = prepare(build_budget(run.budget), fabric.device)
     reseed(run.seed, "anonymizer", "weights")
-    f_A = prepare(_role(run.anonymizer, "anonymizer"), fabric.device)
+    f_A = prepare(role_network(run.anonymizer, "anonymizer"), fabric.device)
     prevalence = torch.from_numpy(splits.train.attributes.mean(0)).float().to(fabric.device)
     return Players(f_A, f_T, f_B, teacher, prevalence)
 
@@ -284,7 +289,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise BadInput(
-                f"Another run is writing to {folder}; wait for it, or name another folder with --out."
+                f"Another run is writing to {folder}; wait for it, or name another with --out."
             ) from None
         yield
     finally:
@@ -315,12 +320,13 @@ def train(
     product, config_file = folder / "anonymizer.safetensors", folder / "config.toml"
     if config_file.exists() and not resume:
         raise BadInput(
-            f"{folder} holds a run already; continue it with --resume, or name another folder with --out."
+            f"{folder} holds a run already; continue it with --resume, or name another "
+            "folder with --out."
         )
     if not learns(run):
         raise BadInput(
-            f"{run.method.name} is a fixed filter with nothing to learn; use it in a study's rows, or "
-            "choose a method of `velatura train --list`."
+            f"{run.method.name} is a fixed filter with nothing to learn; use it in a study's rows, "
+            "or choose another of `velatura train --list`."
         )
     services = loop.fabric(run.loop)
     if services.world_size > 1:
@@ -331,8 +337,8 @@ def train(
             before = resolve(read_toml(config_file))
             if before.science() != run.science():
                 raise BadInput(
-                    f"{folder} holds a run of another configuration (see {config_file}); repeat that "
-                    "one, or name another folder with --out."
+                    f"{folder} holds a run of another configuration (see {config_file}); "
+                    "repeat that one, or name another folder with --out."
                 )
             if product.exists():
                 return product
@@ -360,7 +366,8 @@ def load_anonymizer(folder: Path, device: str = "auto") -> nn.Module:
     folder = Path(folder)
     if not (folder / "config.toml").exists():
         raise BadInput(
-            f"{folder} is not a run folder: it has no config.toml; name one made by `velatura train`."
+            f"{folder} is not a run folder: it has no config.toml; name one made by "
+            "`velatura train`."
         )
     run = resolve(read_toml(folder / "config.toml"))
     network = build_anonymizer(run)
@@ -368,7 +375,8 @@ def load_anonymizer(folder: Path, device: str = "auto") -> nn.Module:
         path = folder / "anonymizer.safetensors"
         if not path.exists():
             raise BadInput(
-                f"The run in {folder} has not finished; continue it with `velatura train {folder}/config.toml --out {folder} --resume`."
+                f"The run in {folder} has not finished; continue it with `velatura train "
+                f"{folder}/config.toml --out {folder} --resume`."
             )
         state, _ = checkpoint.load(path)
         checkpoint.load_into(network, state["f_A"], str(path))

@@ -136,8 +136,8 @@ def run(jobs: list[Job], workers: int, threads: int) -> Iterator[Event]:
                 yield Event("end", job, seconds=seconds, result=result)
     except BrokenProcessPool:
         raise Failure(
-            "A worker process was killed, perhaps for want of memory; run the same command to resume, "
-            "with fewer workers if it happens again."
+            "A worker process was killed, perhaps for want of memory; run the same command to "
+            "resume, with fewer workers if it happens again."
         ) from None
     finally:
         if pool is not None:

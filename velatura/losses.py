@@ -103,7 +103,8 @@ def nt_xent(
 ) -> Float[Tensor, ""]:
     """Normalised-temperature cross-entropy: tell two views of one item from all others.
 
-        mean over the 2n views of  -log( e^(s_pos/t) / (e^(s_pos/t) + sum over 2n-2 negatives e^(s/t)) )
+        mean over the 2n views of
+            -log( e^(s_pos/t) / (e^(s_pos/t) + sum over the 2n-2 negatives of e^(s/t)) )
 
     with s the cosine similarity. At chance (all embeddings alike) it is log(2n - 1). In a
     distributed run n counts the items of all ranks, and the gradient reaches each rank's own
@@ -124,7 +125,8 @@ def nt_xent(
     if n < 2:
         raise ValueError("NT-Xent needs at least 2 items: with one there is no negative.")
     both = torch.cat([first, second])  # (2n, d)
-    similarity = both @ both.T / temperature
+    with torch.autocast(both.device.type, enabled=False):  # over 0.1, bf16 loses the second digit
+        similarity = both @ both.T / temperature
     similarity = similarity.masked_fill(
         torch.eye(2 * n, dtype=torch.bool, device=both.device), -torch.inf
     )

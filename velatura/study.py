@@ -62,6 +62,7 @@ from velatura.training import checkpoint, fit, loop
 __all__ = ["Row", "Study", "carry_out", "resolve_study"]
 
 RAW = "raw"  # the row that every other one is measured against
+START = 99  # in place of a seed: the examiner that learns raw clips before it sees a release
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,8 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
         extra = set(row) - {"name", "method", "anonymizer"}
         if extra or "method" not in row:
             raise BadInput(
-                f"rows[{index}]: expected the keys name, method and optionally anonymizer, got {sorted(row)}."
+                f"rows[{index}]: expected the keys name, method and optionally anonymizer, got "
+                f"{sorted(row)}."
             )
         changed = {**values, "method": row["method"]}
         if "anonymizer" in row:
@@ -165,6 +167,11 @@ def _open(folder: str) -> tuple[Study, Splits, loop.Fabric]:
     return study, load_data(study.base), loop.fabric(study.base.loop)
 
 
+def _examiner_seed(study: Study, seed: int) -> int:
+    """Different for every seed of the study and of the examiner; training uses none of them."""
+    return 100 * study.base.seed + seed
+
+
 def _told(job: str) -> Callable[..., None]:
     return lambda done, total, terms=None: tell(job, done, total, terms)
 
@@ -180,19 +187,19 @@ def work_raw(job: str, folder: str, role: str, model: dict[str, Any], labels: fi
     raw_network(section, labels, study.base, splits, fabric, Path(folder) / "raw", role, _told(job))
 
 
-def work_start(job: str, folder: str, labels: fit.Labels, network: str, seed: int) -> None:
-    """Train one examiner on raw clips: where it starts on every release."""
+def work_start(job: str, folder: str, labels: fit.Labels, network: str) -> None:
+    """Train one examiner on raw clips: where its kind starts on every release, at every seed."""
     study, splits, fabric = _open(folder)
     cfg = study.evaluation
     protocol = action if labels == "actions" else privacy
     found = examine(
         splits, labels, lambda outputs: protocol.network(network, outputs), None, cfg.start_epochs,
-        cfg, study.base.batches, seed, fabric, _told(job),
+        cfg, study.base.batches, _examiner_seed(study, START), fabric, _told(job),
     )  # fmt: skip
-    path = start_path(Path(folder), labels, network, seed)
+    path = start_path(Path(folder), labels, network)
     path.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(
-        path, {"network": found.weights, "scores": _tensor(found.scores)}, {"seed": seed}
+        path, {"network": found.weights, "scores": _tensor(found.scores)}, {"network": network}
     )
 
 
@@ -243,7 +250,7 @@ def work_release(job: str, folder: str, row: str) -> None:
             protocol = action if labels == "actions" else privacy
             names = test.action_names if labels == "actions" else test.attribute_names
             for network in networks:
-                state, _ = checkpoint.load(start_path(Path(folder), labels, network, cfg.seeds[0]))
+                state, _ = checkpoint.load(start_path(Path(folder), labels, network))
                 fixed = protocol.network(network, len(names))
                 fixed.load_state_dict(state["network"])
                 scores = fit.predict(fixed.to(fabric.device), seen, window, fabric)
@@ -268,10 +275,10 @@ def work_examine(
     protocol = action if labels == "actions" else privacy
     start = None
     if cfg.start == "raw":
-        start = checkpoint.load(start_path(Path(folder), labels, network, seed))[0]["network"]
+        start = checkpoint.load(start_path(Path(folder), labels, network))[0]["network"]
     found = examine(
-        released, labels, lambda outputs: protocol.network(network, outputs), start, cfg.epochs, cfg,
-        study.base.batches, seed, fabric, _told(job),
+        released, labels, lambda outputs: protocol.network(network, outputs), start, cfg.epochs,
+        cfg, study.base.batches, _examiner_seed(study, seed), fabric, _told(job),
     )  # fmt: skip
     path = score_path(Path(folder), row, labels, network, seed)
     checkpoint.save(
@@ -285,9 +292,9 @@ def _tensor(scores: np.ndarray) -> Any:
     return torch.from_numpy(np.ascontiguousarray(scores))
 
 
-def start_path(folder: Path, labels: str, network: str, seed: int) -> Path:
+def start_path(folder: Path, labels: str, network: str) -> Path:
     """Where an examiner trained on raw clips is kept."""
-    return folder / "raw" / "examiners" / f"{labels}-{network}-{seed}.safetensors"
+    return folder / "raw" / "examiners" / f"{labels}-{network}.safetensors"
 
 
 def score_path(folder: Path, row: str, labels: str, network: str, seed: int) -> Path:
@@ -309,13 +316,15 @@ def examples(splits: Splits, count: int = 6) -> list[int]:
 # What the parent does.
 
 
+def kinds_of(cfg: Evaluation) -> list[tuple[fit.Labels, str]]:
+    """Every kind of examiner: what it learns, and its network."""
+    targets: list[tuple[fit.Labels, str]] = [("actions", name) for name in cfg.targets]
+    return [*targets, *(("attributes", name) for name in cfg.attackers)]
+
+
 def fits_of(cfg: Evaluation) -> list[tuple[fit.Labels, str, int]]:
     """Every examiner of one row: what it learns, its network, its seed."""
-    found: list[tuple[fit.Labels, str, int]] = []
-    for seed in cfg.seeds:
-        found += [("actions", name, seed) for name in cfg.targets]
-        found += [("attributes", name, seed) for name in cfg.attackers]
-    return found
+    return [(labels, name, seed) for seed in cfg.seeds for labels, name in kinds_of(cfg)]
 
 
 def plan(study: Study, folder: Path) -> list[Job]:
@@ -323,16 +332,18 @@ def plan(study: Study, folder: Path) -> list[Job]:
     cfg, at = study.evaluation, {"folder": str(folder)}
     starts, trains, rows = [], [], []
     if cfg.start == "raw":
-        for labels, network, seed in fits_of(cfg):
-            path = start_path(folder, labels, network, seed)
-            arguments = {**at, "labels": labels, "network": network, "seed": seed}
-            name = f"start {labels} {network} {seed}"
+        for labels, network in kinds_of(cfg):
+            path = start_path(folder, labels, network)
+            arguments = {**at, "labels": labels, "network": network}
+            name = f"start {labels} {network}"
             starts.append(Job(name, "raw networks", work_start, arguments, (), path.exists))
     shared: dict[str, Job] = {}
     for row in study.rows:
         needs: tuple[str, ...] = ()
         if learns(row.run):
-            wanted = [("target", row.run.target.values(), "actions")]
+            wanted: list[tuple[str, dict[str, Any], fit.Labels]] = [
+                ("target", row.run.target.values(), "actions")
+            ]
             for i, name in enumerate(getattr(row.run.method.config, "adversaries", ())):
                 wanted.append((f"adversary{i}", {"name": name}, "attributes"))
             before = []
@@ -370,7 +381,7 @@ def _row_jobs(study: Study, folder: Path, row: Row, needs: tuple[str, ...]) -> l
     paths = [score_path(folder, row.name, *which) for which in fits_of(cfg)]
     starts: tuple[str, ...] = ()
     if cfg.start == "raw":
-        starts = tuple(f"start {' '.join(map(str, which))}" for which in fits_of(cfg))
+        starts = tuple(f"start {labels} {network}" for labels, network in kinds_of(cfg))
 
     def released() -> bool:
         out = folder / "rows" / row.name
@@ -381,7 +392,8 @@ def _row_jobs(study: Study, folder: Path, row: Row, needs: tuple[str, ...]) -> l
     exams = [
         Job(
             f"examine {row.name} {' '.join(map(str, which))}", "examine", work_examine,
-            {**at, "labels": which[0], "network": which[1], "seed": which[2]}, (first.name,), path.exists,
+            {**at, "labels": which[0], "network": which[1], "seed": which[2]},
+            (first.name,), path.exists,
         )
         for which, path in zip(fits_of(cfg), paths, strict=True)
     ]  # fmt: skip
@@ -498,7 +510,8 @@ def carry_out(
     file = folder / "config.toml"
     if file.exists() and not resume:
         raise BadInput(
-            f"{folder} holds a study already; continue it with --resume, or name another with --out."
+            f"{folder} holds a study already; continue it with --resume, or name another "
+            "with --out."
         )
     if file.exists() and resolve_study(read_toml(file)).science() != study.science():
         raise BadInput(
@@ -574,7 +587,7 @@ def write_summary(
     command: str,
     sentences: Callable[[list[dict[str, Any]]], list[str]] | None,
 ) -> dict[str, Any]:
-    """``records.jsonl``, ``sheet.npz`` and ``summary.json``, in this order: the last one says done."""
+    """``records.jsonl``, ``sheet.npz`` and, last, ``summary.json``: it says that all is done."""
     test, cfg = splits.test, study.evaluation
     raw_attackers = read_scores(study, folder, RAW)[1]
     summary = {

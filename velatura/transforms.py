@@ -16,10 +16,9 @@ __all__ = ["augment", "centre", "to_unit", "two_views"]
 
 def to_unit(clips: UInt8[Tensor, "*n h w"] | UInt8[np.ndarray, "*n h w"]) -> Tensor:
     """Bytes to float intensities in [0, 1]; the shape stays."""
-    tensor = (
-        torch.from_numpy(np.ascontiguousarray(clips)) if isinstance(clips, np.ndarray) else clips
-    )
-    return tensor.float().div_(255)
+    # A copy: torch warns of an array that may only be read, such as a release's memory map.
+    own = torch.from_numpy(np.array(clips, order="C")) if isinstance(clips, np.ndarray) else clips
+    return own.float().div_(255)
 
 
 def augment(

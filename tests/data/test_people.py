@@ -80,8 +80,7 @@ def test_attributes_are_independent_of_the_action_and_of_each_other():
         inside = dealt.attributes[dealt.actions == action]
         expected = people.action_floor(DEFAULT)[action] * len(inside)
         gap = dict(zip(people.ATTRIBUTES, np.abs(inside.sum(0) - expected), strict=True))
-        assert max(gap[name] for name in census.OF_CLIP) <= 1  # of 240: dealt within the action
-        assert max(gap.values()) <= 12
+        assert max(gap.values()) <= 4  # of 240, where chance alone would give 20
     for a in range(9):
         for b in range(a):
             if {a, b} == {2, 3}:
@@ -147,7 +146,7 @@ def test_faces_cannot_be_correlated_and_odd_values_are_refused():
 def test_reversed_actions_are_the_same_film_backwards(down, up):
     one = scene_of("train", 3).actor
     still = np.zeros((8, 2))
-    shade = shape.Shade(1, 4, np.array([0.0, -1.0]))
+    shade = shape.shading(1, 4, np.array([0.0, -1.0]))
     forth, back = (
         puppet.puppet(one._replace(action=a), 0.1, still, shade, False).keypoints
         for a in (up, down)
@@ -194,19 +193,22 @@ def test_a_clip_depends_on_seed_split_and_index_alone():
     assert (people.figure(CFG, "train", 6).clip != first).mean() > 0.5
 
 
-@pytest.mark.parametrize("index", [0, 3, 7])
-def test_one_scene_at_any_size(index):
-    small = people.figure(CFG, "train", index, size=48)
-    large = people.figure(CFG, "train", index, size=192)
-    shrunk = np.stack([cv2.resize(f, (48, 48), interpolation=cv2.INTER_AREA) for f in large.clip])
-    agree = np.corrcoef(shrunk.astype(float).ravel(), small.clip.astype(float).ravel())[0, 1]
-    assert agree > 0.93
-    moved = [(c[7].astype(float) - c[0]).ravel() for c in (shrunk, small.clip)]
-    assert np.corrcoef(moved)[0, 1] > 0.8
-    np.testing.assert_allclose(large.keypoints[..., :2] / 4, small.keypoints[..., :2], atol=1e-6)
-    coarse = large.mask.reshape(8, 48, 4, 48, 4).mean((2, 4)) >= 0.5
-    overlap = (coarse & small.mask).sum() / (coarse | small.mask).sum()
-    assert overlap > 0.85
+def test_one_scene_at_any_size():
+    scenes = (scene_of("train", index) for index in range(40))
+    sliding = [one for one in scenes if abs(one.slide[-1, 0] - one.slide[0, 0]) > 0.25]
+    for one in sliding[:4]:
+        small, large = drawn(one, 48), drawn(one, 192)
+        shrunk = [cv2.resize(f, (48, 48), interpolation=cv2.INTER_AREA) for f in large.clip]
+        pair = [np.asarray(frames).astype(float) for frames in (shrunk, small.clip)]
+        assert np.corrcoef([p.ravel() for p in pair])[0, 1] > 0.93
+        behind = ~(small.mask | small.others).any(0)
+        moved = [(p[7] - p[0])[behind].ravel() for p in pair]  # the room alone
+        assert np.corrcoef(moved)[0, 1] > 0.85
+        np.testing.assert_allclose(
+            large.keypoints[..., :2] / 4, small.keypoints[..., :2], atol=1e-6
+        )
+        coarse = large.mask.reshape(8, 48, 4, 48, 4).mean((2, 4)) >= 0.5
+        assert (coarse & small.mask).sum() / (coarse | small.mask).sum() > 0.85
 
 
 def test_boxes_are_the_tightest_around_the_mask():
@@ -283,6 +285,21 @@ def test_a_persons_colour_changes_that_person_alone(name):
         ).astype(bool)
         assert change[around].mean() > 0.03
         assert not change[~around].any()
+
+
+def test_skin_shows_on_bare_arms_and_hair_does_not():
+    elbows = [people.KEYPOINTS.index(f"{side}_elbow") for side in ("left", "right")]
+    changed = {"skin_tone": [], "hair": []}
+    for index in range(6):
+        for name, seen in changed.items():
+            dark, light = (
+                drawn(scene_of("train", index, bare_skin=1, **{name: v}), 96) for v in (0, 1)
+            )
+            gap = np.abs(dark.clip.astype(int) - light.clip.astype(int)).max(-1)
+            for t, points in enumerate(dark.keypoints[:, elbows]):
+                seen += [gap[t, int(y), int(x)] for x, y, v in points if v == 2]
+    assert np.median(changed["skin_tone"]) > 50
+    assert np.median(changed["hair"]) < 5
 
 
 @pytest.mark.parametrize("name", people.ATTRIBUTES)
@@ -483,3 +500,56 @@ def test_importing_people_needs_neither_torch_nor_opencv():
     code = "import sys, velatura.data.people; print(sorted({'torch', 'cv2'} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+# --- can it be learnt, and from motion? ---------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_action_is_learnt_from_motion_and_not_from_a_frame(tmp_path):
+    """A small 3-D CNN on 1200 clips, and the same on one frame of each, repeated."""
+    cfg = people.Config(
+        train_people=150, val_people=1, test_people=75, test_clips=4, cache=str(tmp_path)
+    )
+    sets = people.load(cfg)
+    clip = top1_of_a_small_network(sets, still=False)
+    frame = top1_of_a_small_network(sets, still=True)
+    assert clip > 0.6
+    assert frame < 0.45
+    assert clip > frame + 0.25
+
+
+def top1_of_a_small_network(sets, still: bool, epochs: int = 14) -> float:
+    torch = pytest.importorskip("torch")
+    from velatura.models import clip_cnn
+
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    net = clip_cnn.classifier(clip_cnn.Config(), len(people.ACTIONS))
+
+    def batch(data, rows):
+        frames = rng.integers(8, size=(len(rows), 1)) if still else np.arange(8)[None]
+        clips = np.asarray(data.clips)[rows[:, None], np.broadcast_to(frames, (len(rows), 8))]
+        return torch.from_numpy(clips).float() / 255, torch.from_numpy(data.actions[rows])
+
+    batches = len(sets.train) // 24
+    optimiser = torch.optim.AdamW(net.parameters(), 3e-3, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=epochs * batches)
+    for _ in range(epochs):
+        for rows in np.array_split(rng.permutation(len(sets.train)), batches):
+            clips, actions = batch(sets.train, rows)
+            clips = clips.flip(-1) if rng.uniform() < 0.5 else clips
+            clips = clips.roll(tuple(rng.integers(-3, 4, 2).tolist()), (-2, -1))
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = torch.nn.functional.cross_entropy(net(clips), actions)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    net.eval()
+    right = []
+    with torch.no_grad():
+        for rows in np.array_split(np.arange(len(sets.test)), 6):
+            clips, actions = batch(sets.test, rows)
+            right.append((net(clips).argmax(1) == actions).float())
+    return float(torch.cat(right).mean())

@@ -136,13 +136,18 @@ def test_values_out_of_range_are_cut_and_rounded():
         assert (result == byte).all()
 
 
-def test_interrupt_says_what_is_left(source, asked, monkeypatch):
-    def interrupt(self, clips):
-        raise KeyboardInterrupt
+def test_interrupt_says_what_is_left(source, asked, monkeypatch, capsys):
+    def stop(self, clips):
+        raise error
 
-    monkeypatch.setattr(Negative, "forward", interrupt)
+    monkeypatch.setattr(Negative, "forward", stop)
+    error = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt, match="no output was written"):
         anonymize(source, Path("r"), device="cpu")
+    error = SystemExit(143)
+    with pytest.raises(SystemExit, match="143"):
+        anonymize(source, Path("r"), device="cpu")
+    assert "Terminated; no output was written." in capsys.readouterr().err
     assert [p.name for p in source.parent.iterdir()] == ["clip.mp4"]
 
 

@@ -64,8 +64,9 @@ def show(
                 elif "splits" in event:
                     data = event["splits"]
                     bars.console.print(
-                        f"{study.base.data.name}: {len(data.train)} clips to train on, {len(data.val)} to "
-                        f"select, {len(data.test)} of {len(np.unique(data.test.groups))} others to test.",
+                        f"{study.base.data.name}: {len(data.train)} clips to train on, "
+                        f"{len(data.val)} to select, {len(data.test)} to test, from "
+                        f"{len(np.unique(data.test.groups))} people or films of their own.",
                     )
                     _picture(bars.console, data.test.clips[0])
                 elif "jobs" in event:
@@ -89,10 +90,8 @@ def show(
         console.print(terminal_table(summary))
         for sentence in summary["sentences"]:
             console.print(sentence)
-        total = summary["seconds"].get("total", 0)
-        console.print(
-            f"{total / 60:.1f} min, {summary['peak_rss_mb'] / 1024:.1f} GiB at the peak. Open {page}"
-        )
+        minutes, gib = summary["seconds"].get("total", 0) / 60, summary["peak_rss_mb"] / 1024
+        console.print(f"{minutes:.1f} min, {gib:.1f} GiB at the peak. Open {page}")
     return summary
 
 

@@ -68,6 +68,9 @@ def anonymize(
             )
         except KeyboardInterrupt:
             raise KeyboardInterrupt("Interrupted; no output was written.") from None
+        except SystemExit:  # SIGTERM
+            typer.echo("Terminated; no output was written.", err=True)
+            raise
     if json:
         typer.echo(dumps({**asdict(outcome), "run": str(run)}))
     else:

@@ -64,8 +64,8 @@ def step_anonymizer(players: Players, batch: Batch, cfg: Config) -> tuple[dict[s
     with frozen(players.f_T, players.f_B):
         released = release(players, batch)
         target = cross_entropy(players.f_T(released.clips), batch.actions)
-        views = players.f_B(torch.cat([released.first, released.second])).chunk(2)
-        budget = nt_xent(*views, cfg.temperature)
+        first, second = players.f_B(torch.cat([released.first, released.second])).chunk(2)
+        budget = nt_xent(first, second, cfg.temperature)
     penalty = rms_penalty(batch.clips, released.clips, cfg.bound, cfg.per, cfg.space)
     change = rms(batch.clips, released.clips.detach(), cfg.per, cfg.space)
     return {
@@ -92,8 +92,9 @@ def step_adversaries(
     players.f_T.train()
     players.f_B.train()
     target = cross_entropy(players.f_T(released.clips.detach()), batch.actions)
-    views = players.f_B(torch.cat([released.first, released.second]).detach()).chunk(2)
-    budget = nt_xent(*views, cfg.temperature)
+    views = torch.cat([released.first, released.second]).detach()
+    first, second = players.f_B(views).chunk(2)
+    budget = nt_xent(first, second, cfg.temperature)
     return {"loss": target + budget, "target": target.detach(), "budget": budget.detach()}
 
 

@@ -143,5 +143,5 @@ def offline_hint(what: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(
-            f"Could not get {what}: {error}. Check the name and the network, or leave weights empty."
+            f"Could not get {what}: {error}. Check the name and the network, or leave it empty."
         ) from None

@@ -43,8 +43,8 @@ def measurements(
     return [
         Measurement(metric="top1", value=row["top1"], low=low, high=high, unit="%", chance=chance,
                     probe="mean of fresh targets", seed=-1, **common),
-        Measurement(metric="U", value=row["U"], low=u_low, high=u_high, unit="share of raw", chance=0.0,
-                    probe="mean of fresh targets", seed=-1, **common),
+        Measurement(metric="U", value=row["U"], low=u_low, high=u_high, unit="share of raw",
+                    chance=0.0, probe="mean of fresh targets", seed=-1, **common),
         *(
             Measurement(metric="top1", value=value, low=value, high=value, unit="%", chance=chance,
                         probe=probe, seed=seed, **common)

@@ -44,7 +44,8 @@ def measurements(
     top: dict[str, Any] = {"probe": strongest, "seed": int(seed), **common}
     found = [
         Measurement(
-            metric="cmap", value=row["cmap"], low=low, high=high, unit="%", chance=chance, **top
+            metric="cmap", value=row["cmap"], low=low, high=high, unit="%",
+                    chance=chance, **top
         ),
         Measurement(
             metric="L",
@@ -55,7 +56,7 @@ def measurements(
             chance=0.0,
             **top,
         ),
-    ]
+    ]  # fmt: skip
     for probe, entry in row["attackers"].items():
         for s, value in zip(seeds, entry["cmap"], strict=True):
             found.append(
@@ -71,7 +72,7 @@ def measurements(
                         chance=entry["prevalence"], **one)
         )  # fmt: skip
         found.append(
-            Measurement(metric="auroc", value=entry["auroc"], low=entry["auroc"], high=entry["auroc"],
-                        unit="%", chance=50.0, **one)
+            Measurement(metric="auroc", value=entry["auroc"], low=entry["auroc"],
+                        high=entry["auroc"], unit="%", chance=50.0, **one)
         )  # fmt: skip
     return found

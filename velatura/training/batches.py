@@ -79,8 +79,8 @@ class Batches:
             )
         if cfg.frames > t or cfg.size > min(h, w):
             raise BadInput(
-                f"A window of {cfg.frames} frames of {cfg.size} px does not fit the stored clips of "
-                f"{data.name}: {t} frames of {w} x {h} px; lower batches.frames or batches.size."
+                f"A window of {cfg.frames} frames of {cfg.size} px does not fit the stored clips "
+                f"of {data.name}: {t} frames of {w} x {h} px; lower batches.frames or batches.size."
             )
         if cfg.batch % world:
             raise BadInput(

@@ -106,9 +106,10 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None
         example = sorted(missing | extra | set(changed))[0]
         shapes = [tuple(s[example].shape) if example in s else "absent" for s in (own, state)]
         raise BadInput(
-            f"{what} holds another architecture than {type(module).__name__}: {len(missing)} tensors "
-            f"missing, {len(extra)} unexpected, {len(changed)} of another shape (first: {example}, "
-            f"expected {shapes[0]}, got {shapes[1]}); use the configuration it was trained with."
+            f"{what} holds another architecture than {type(module).__name__}: {len(missing)} "
+            f"tensors missing, {len(extra)} unexpected, {len(changed)} of another shape (first: "
+            f"{example}, expected {shapes[0]}, got {shapes[1]}); use the "
+            "configuration it was trained with."
         )
     module.load_state_dict(dict(state))
 

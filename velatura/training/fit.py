@@ -144,8 +144,8 @@ def check_labels(data: ClipSet, labels: Labels) -> None:
             if share in (0, 1):
                 what = "no positives" if share == 0 else "no negatives"
                 raise BadInput(
-                    f"The attribute {name!r} has {what} in {data.name}: no attacker can be measured on "
-                    "it; leave it out or add clips."
+                    f"The attribute {name!r} has {what} in {data.name}: no attacker can be "
+                    "measured on it; leave it out or add clips."
                 )
 
 

@@ -242,7 +242,8 @@ class Loop:
         )
         return Failure(
             f"Step {self.step}: {what}; the run stops before it spreads. "
-            f"Lower the learning rates or set loop.precision = '32'; {kept or 'nothing was saved yet'}."
+            f"Lower the learning rates or set loop.precision = '32'; "
+            f"{kept or 'nothing was saved yet'}."
         )
 
     def _note_signal(self, number: int) -> None:
@@ -259,18 +260,17 @@ class Log:
         # that a kill cut short is one of those.
         kept = [line for line in old if line.endswith("}") and json.loads(line)["step"] < step]
         self.path.write_text("".join(line + "\n" for line in kept))
-        self.file = self.path.open("a")
         from torch.utils.tensorboard import SummaryWriter
 
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)  # type: ignore[no-untyped-call]
 
     def write(self, step: int, player: str, values: Mapping[str, float]) -> None:
-        self.file.write(json.dumps({"step": step, "player": player, **values}) + "\n")
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, "player": player, **values}) + "\n")
         for name, value in values.items():
             self.board.add_scalar(f"{player}/{name}", value, step)  # type: ignore[no-untyped-call]
 
     def flush(self) -> None:
-        self.file.flush()
         self.board.flush()  # type: ignore[no-untyped-call]
 
 

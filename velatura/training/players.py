@@ -64,8 +64,8 @@ def prepare(module: nn.Module, device: torch.device | str) -> nn.Module:
     """To the device, with convolution weights in the layout that the hardware is fastest in."""
     module = module.to(device)
     for part in module.modules():
-        if isinstance(part, nn.Conv2d):
-            part.to(memory_format=torch.channels_last)
-        elif isinstance(part, nn.Conv3d):
-            part.to(memory_format=torch.channels_last_3d)
+        if isinstance(part, nn.Conv2d | nn.Conv3d):
+            flat = isinstance(part, nn.Conv2d)
+            layout = torch.channels_last if flat else torch.channels_last_3d
+            part.weight.data = part.weight.data.contiguous(memory_format=layout)
     return module

@@ -45,7 +45,7 @@ def deal(
 ) -> Labels:
     """Deal people, actions and attributes of one split.
 
-    Independent factors are exactly balanced within every action where numbers divide.
+    Independent factors are balanced within every action to within a few clips.
     `correlation` couples the attribute `correlated` to `action_bit`: it moves P(agree) from
     1/2 to (1 + correlation) / 2 and leaves both marginals as they were.
     """

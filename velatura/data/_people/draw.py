@@ -12,7 +12,7 @@ from velatura.data._people import room
 from velatura.data._people.motion import Array
 from velatura.data._people.puppet import Puppet
 from velatura.data._people.scene import Actor, Light, Occluder, Scene
-from velatura.data._people.shape import Fill, Part, Shade, Stroke, capsules
+from velatura.data._people.shape import Fill, Part, Shade, Stroke, capsules, shading
 
 OVER = 2  # canvas pixels to a pixel
 BITS = 4  # fractional bits of a vertex
@@ -59,7 +59,7 @@ def _detail(actor: Actor, scene: Scene, size: int) -> tuple[Shade, bool]:
     layers, corners = (
         (1, 4) if tall < 24 else (2, 5) if tall < 56 else (4, 7) if tall < 90 else (6, 9)
     )
-    return Shade(layers, corners, scene.light.direction), tall >= 40
+    return shading(layers, corners, scene.light.direction), tall >= 40
 
 
 def _paint(canvas: Array, names: Array | None, parts: list[Part]) -> None:
@@ -140,7 +140,7 @@ def _obstacles(scene: Scene, shade: Shade) -> list[Part]:
         return Stroke(at - o.reach, at + o.reach, o.radius, o.radius, o.colour)
 
     strokes = [stroke(o) for o in scene.occluders]
-    round_shade = Shade(shade.layers, 10, shade.light)
+    round_shade = shade._replace(corners=10)
     return [
         Part(puppets.OCCLUDER, np.full(len(time), float(i)), fills)
         for i, fills in enumerate(capsules(strokes, round_shade))

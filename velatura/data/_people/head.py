@@ -127,7 +127,7 @@ def _shaded(
     skull: Skull, outline: Array, colour: Array, shade: Shade, edge: bool = True
 ) -> list[Fill]:
     fills = []
-    for i, (share, tone, offset) in enumerate(shade.steps()):
+    for i, (share, tone, offset) in enumerate(shade.steps):
         inner = 1.0 - 0.75 * (1.0 - share)
         moved = shrunk(outline, skull.centre, inner, 0.45 * offset * skull.size)
         fills.append(Fill(moved, tinted(colour, tone), None, edge and i == 0, convex=False))

@@ -216,14 +216,16 @@ def _trunk(actor: Actor, flat: Flat, view: View, shade: Shade) -> list[Fill]:
         Stroke(hips[:, 0], hips[:, 1], thick, thick, outfit.legs),
     ]  # fmt: skip
     fills = [fill for layers in capsules(strokes, shade) for fill in layers]
-    widths = _widths(actor, view)
-    for i, (share, tone, offset) in enumerate(shade.steps()):
-        outline = _shirt(neck, pelvis, widths, share, offset * 0.075 * unit, (-0.12, 1.06))
+    widths, spine = _widths(actor, view), _spine(pelvis, neck)
+    for i, (share, tone, offset) in enumerate(shade.steps):
+        moved, inset = offset * 0.075 * unit, 0.06 * (1.0 - share)
+        levels = np.linspace(-0.12 + inset, 1.06 - inset, 9)
+        outline = _band(spine, widths, share, moved, levels)
         fills.append(Fill(outline, tinted(outfit.shirt, tone), None, i == 0, convex=False))
         if outfit.stripes is not None:
-            for band in np.linspace(0.0, 0.92, outfit.bands, endpoint=False) + 0.06:
-                ends = (band, band + 0.40 / outfit.bands)
-                stripe = _shirt(neck, pelvis, widths, share, offset * 0.075 * unit, ends)
+            for low in np.linspace(0.0, 0.92, outfit.bands, endpoint=False) + 0.06:
+                levels = np.linspace(low, low + 0.40 / outfit.bands, 3)
+                stripe = _band(spine, widths, share, moved, levels)
                 fills.append(Fill(stripe, tinted(outfit.stripes, tone), None, edge=False))
     if scarf is not None:
         ring = np.array([0.040 * unit, 0.0])
@@ -247,25 +249,25 @@ def _widths(actor: Actor, view: View) -> Array:
     return widths
 
 
-def _shirt(
-    neck: Array,
-    pelvis: Array,
-    widths: Array,
-    share: float,
-    offset: Array,
-    ends: tuple[float, float],
-) -> Array:
-    """(T, P, 2): the trunk between two heights, 0 at the pelvis and 1 at the neck."""
-    inset = 0.06 * (1.0 - share) if ends[1] > 1.0 else 0.0
-    levels = np.linspace(ends[0] + inset, ends[1] - inset, 9 if ends[1] > 1.0 else 3)
-    reach = share * np.interp(levels, LEVELS, widths)
+class Spine(NamedTuple):
+    """The trunk's line from the pelvis up; (T, 2) each."""
+
+    root: Array
+    axis: Array
+    across: Array  # unit, to the side
+
+
+def _spine(pelvis: Array, neck: Array) -> Spine:
     axis = neck - pelvis
     up = axis / np.maximum(np.linalg.norm(axis, axis=1, keepdims=True), 1e-6)
-    across = np.stack([-up[:, 1], up[:, 0]], 1)
-    spine = pelvis[:, None] + levels[:, None] * axis[:, None] + offset
-    right = spine + reach[:, None] * across[:, None]
-    left = spine - reach[:, None] * across[:, None]
-    return np.concatenate([right, left[:, ::-1]], 1)
+    return Spine(pelvis, axis, np.stack([-up[:, 1], up[:, 0]], 1))
+
+
+def _band(spine: Spine, widths: Array, share: float, offset: Array, levels: Array) -> Array:
+    """(T, P, 2): the trunk at heights `levels`, 0 at the pelvis and 1 at the neck."""
+    side = (share * np.interp(levels, LEVELS, widths))[:, None] * spine.across[:, None]
+    middle = spine.root[:, None] + levels[:, None] * spine.axis[:, None] + offset
+    return np.concatenate([middle + side, (middle - side)[:, ::-1]], 1)
 
 
 def _skirt(actor: Actor, flat: Flat, shade: Shade) -> list[Fill]:
@@ -288,7 +290,7 @@ def _skirt(actor: Actor, flat: Flat, shade: Shade) -> list[Fill]:
     ], 1).astype(np.float32)  # fmt: skip
     hulls = [cv2.convexHull(points)[:, 0].astype(float) for points in cloud]
     fills = []
-    for i, (share, tone, offset) in enumerate(shade.steps()):
+    for i, (share, tone, offset) in enumerate(shade.steps):
         squeeze = np.array([share, 0.5 + 0.5 * share])
         moved = [h.mean(0) + squeeze * (h - h.mean(0)) + 0.07 * unit * offset for h in hulls]
         fills.append(Fill(moved, tinted(_skirt_colour(actor), tone), None, i == 0))

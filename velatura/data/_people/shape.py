@@ -42,16 +42,17 @@ class Stroke(NamedTuple):
 class Shade(NamedTuple):
     """How a round thing is built up from its dark rim to its lit core."""
 
-    layers: int
     corners: int  # points of a half circle
-    light: Array  # (2,) towards the light
+    steps: tuple[tuple[float, float, Array], ...]  # share of the radius, tone, offset in radii
 
-    def steps(self) -> list[tuple[float, float, Array]]:
-        """(share of the radius, tone, offset in radii) from the outside in."""
-        if self.layers == 1:
-            return [(1.0, 0.94, 0.0 * self.light)]
-        ramp = [i / (self.layers - 1) for i in range(self.layers)]
-        return [(1 - 0.62 * r, 0.62 + 0.46 * r**0.8, 0.465 * r * self.light) for r in ramp]
+
+def shading(layers: int, corners: int, light: Array) -> Shade:
+    """`layers` nested fills, from the outside in, that shift towards `light` (2,)."""
+    if layers == 1:
+        return Shade(corners, ((1.0, 0.94, 0.0 * light),))
+    ramp = [i / (layers - 1) for i in range(layers)]
+    steps = tuple((1 - 0.62 * r, 0.62 + 0.46 * r**0.8, 0.465 * r * light) for r in ramp)
+    return Shade(corners, steps)
 
 
 def capsules(strokes: Sequence[Stroke], shade: Shade) -> list[list[Fill]]:
@@ -62,7 +63,7 @@ def capsules(strokes: Sequence[Stroke], shade: Shade) -> list[list[Fill]]:
     return [
         [
             Fill(outline, tinted(stroke.colour, tone), stroke.show, edge=i == 0)
-            for i, (outline, (_, tone, _)) in enumerate(zip(layers, shade.steps(), strict=True))
+            for i, (outline, (_, tone, _)) in enumerate(zip(layers, shade.steps, strict=True))
         ]
         for stroke, layers in zip(strokes, outlines, strict=True)
     ]
@@ -78,7 +79,7 @@ def _capsule(a: Array, b: Array, radii: Array, shade: Shade) -> Array:
     base = np.repeat(np.stack([a, b], 2), shade.corners, axis=2)
     reach = np.repeat(radii, shade.corners, axis=1)[:, None, :, None]
     return np.stack(
-        [base + reach * (share * circle + offset) for share, _, offset in shade.steps()], 1
+        [base + reach * (share * circle + offset) for share, _, offset in shade.steps], 1
     )
 
 

@@ -1,0 +1,216 @@
+"""Speed, both sides in one process: ours beside what a plain loop does.
+
+Rounds alternate between the sides, so that whatever else the machine does hits both; the
+ratio is of medians over rounds.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from velatura.demo import demo_study
+from velatura.errors import BadInput
+from velatura.experiment import Run, build_budget, role_network
+from velatura.losses import cross_entropy, nt_xent, rms_penalty
+from velatura.methods import penalty
+from velatura.training import loop
+from velatura.training.batches import Batch
+from velatura.training.players import Players, prepare
+from velatura.training.seed import reseed
+
+__all__ = ["data", "train"]
+
+
+def train(rounds: int = 7, steps: int = 4) -> dict[str, Any]:
+    """One penalty iteration (both steps on a batch) at the demo's size, ours and plain.
+
+    Plain: float32, default memory layout, one f_A call for the clips and one for each view in
+    each step, and gradients computed for the networks that do not learn in the step.
+
+    Args:
+        rounds: timed rounds of each side.
+        steps: iterations in a round.
+
+    Returns:
+        Clips per second of both, their ratio, and the distance from the floor: operations over
+        the rate of a large matrix product measured here.
+    """
+    run = next(r.run for r in demo_study().rows if r.name == "penalty_0.1")
+    services = loop.fabric(run.loop)
+    device = services.device
+    sides: dict[str, Callable[[], None]] = {
+        "ours": _ours(run, services),
+        "plain": _plain(run, device),
+    }
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for step in sides.values():  # warm up
+        step()
+    for _ in range(rounds):
+        for name, step in sides.items():
+            begin = time.perf_counter()
+            for _ in range(steps):
+                step()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            times[name].append((time.perf_counter() - begin) / steps)
+    clips = run.batches.batch
+    rate = {name: clips / statistics.median(values) for name, values in times.items()}
+    with FlopCounterMode(display=False) as counter:
+        sides["ours"]()
+    floor = counter.get_total_flops() / _peak(services)
+    return {
+        "ours_clips_per_s": rate["ours"],
+        "plain_clips_per_s": rate["plain"],
+        "ratio": rate["ours"] / rate["plain"],
+        "gflop_per_clip": counter.get_total_flops() / clips / 1e9,
+        "floor_share": floor / statistics.median(times["ours"]),
+        "threads": torch.get_num_threads(),
+        "precision": str(services._precision.precision),
+        "rounds": rounds,
+    }
+
+
+def _players(run: Run) -> Players:
+    reseed(0, "bench")
+    return Players(
+        role_network(run.anonymizer, "anonymizer"),
+        role_network(run.target, "classifier", 10),
+        build_budget(run.budget),
+    )
+
+
+def _batch(run: Run, device: torch.device) -> Batch:
+    b, t, s = run.batches.batch, run.batches.frames, run.batches.size
+    shape = (b, 3, s, s)
+    return Batch(
+        torch.rand(b, t, 3, s, s, device=device),
+        torch.arange(b, device=device) % 10,
+        torch.zeros(b, 9, device=device),
+        torch.rand(shape, device=device),
+        torch.rand(shape, device=device),
+    )
+
+
+def _ours(run: Run, services: Any) -> Callable[[], None]:
+    players, cfg = _players(run), run.method.config
+    for module in players.modules().values():
+        prepare(module, services.device)
+    f_A = torch.optim.Adam(players.f_A.parameters(), cfg.lr_anonymizer)
+    both = torch.optim.Adam([*players.f_T.parameters(), *players.f_B.parameters()], cfg.lr_target)
+    batch = _batch(run, services.device)
+
+    def step() -> None:
+        with services.autocast():
+            terms, released = penalty.step_anonymizer(players, batch, cfg)
+        f_A.zero_grad()
+        terms["loss"].backward()  # type: ignore[no-untyped-call]
+        f_A.step()
+        with services.autocast():
+            terms = penalty.step_adversaries(players, batch, cfg, released)
+        both.zero_grad()
+        terms["loss"].backward()  # type: ignore[no-untyped-call]
+        both.step()
+
+    return step
+
+
+def _plain(run: Run, device: torch.device) -> Callable[[], None]:
+    """The same iteration as one would first write it."""
+    players, cfg = _players(run), run.method.config
+    networks: list[nn.Module] = [m.to(device) for m in (players.f_A, players.f_T, players.f_B)]
+    f_A, f_T, f_B = networks
+    optimizer_A = torch.optim.Adam(f_A.parameters(), cfg.lr_anonymizer)
+    optimizer_TB = torch.optim.Adam([*f_T.parameters(), *f_B.parameters()], cfg.lr_target)
+    batch = _batch(run, device)
+
+    def forward() -> tuple[Tensor, Tensor, Tensor]:
+        clips, first, second = f_A(batch.clips), f_A(batch.first), f_A(batch.second)
+        target = cross_entropy(f_T(clips), batch.actions)
+        return clips, target, nt_xent(f_B(first), f_B(second), cfg.temperature)
+
+    def step() -> None:
+        clips, target, budget = forward()
+        change = rms_penalty(batch.clips, clips, cfg.bound, cfg.per, cfg.space)
+        optimizer_A.zero_grad()
+        optimizer_TB.zero_grad()
+        loss = target - cfg.budget_weight * budget + cfg.penalty_weight * change
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer_A.step()
+        _, target, budget = forward()
+        optimizer_A.zero_grad()
+        optimizer_TB.zero_grad()
+        (target + budget).backward()  # type: ignore[no-untyped-call]
+        optimizer_TB.step()
+
+    return step
+
+
+def _peak(services: Any) -> float:
+    """Operations per second of a large matrix product, in the precision of training."""
+    a = torch.rand(2048, 2048, device=services.device)
+    best = float("inf")
+    with services.autocast(), torch.no_grad():
+        for _ in range(5):
+            begin = time.perf_counter()
+            a @ a
+            if services.device.type == "cuda":
+                torch.cuda.synchronize()
+            best = min(best, time.perf_counter() - begin)
+    return float(2 * 2048**3 / best)
+
+
+def data(people: int = 60) -> dict[str, Any]:
+    """Rendering: the demo's clips with one worker and with one on each core.
+
+    Returns:
+        Clips and figures (people drawn in a frame) per second, and seconds for the demo's clips.
+    """
+    import os
+    from dataclasses import replace
+
+    from velatura.data import people as world
+
+    cfg = demo_study().base.data.config
+    small = replace(cfg, train_people=people, val_people=1, test_people=1)
+    clips = people * cfg.train_clips + cfg.val_clips + cfg.test_clips
+    cores = os.cpu_count() or 1
+    seconds = {}
+    for workers in (1, cores):
+        with tempfile.TemporaryDirectory() as cache:
+            begin = time.perf_counter()
+            world.load(replace(small, cache=cache), workers=workers)
+            seconds[workers] = time.perf_counter() - begin
+    whole = (
+        cfg.train_people * cfg.train_clips
+        + cfg.val_people * cfg.val_clips
+        + cfg.test_people * cfg.test_clips
+    )
+    return {
+        "clips_per_s": clips / seconds[cores],
+        "clips_per_s_one_worker": clips / seconds[1],
+        "frames_per_s": clips * cfg.frames / seconds[cores],
+        "cores": cores,
+        "ratio": seconds[1] / seconds[cores],
+        "demo_clips": whole,
+        "demo_seconds": whole * seconds[cores] / clips,
+    }
+
+
+def run(what: str) -> dict[str, Any]:
+    """A benchmark by name.
+
+    Raises:
+        BadInput: no such benchmark.
+    """
+    benches: dict[str, Callable[[], dict[str, Any]]] = {"train": train, "data": data}
+    if what not in benches:
+        raise BadInput(f"No benchmark named {what!r}. Available: {', '.join(benches)}.")
+    return benches[what]()

@@ -1,0 +1,37 @@
+"""``velatura bench``"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def bench(
+    what: Annotated[str, typer.Argument(help="train or data.")] = "",
+    list_: Annotated[bool, typer.Option("--list", help="List the benchmarks, and stop.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Measure speed: both sides in one run, and their ratio.
+
+    Example:
+
+    velatura bench train
+    """
+    import json as text
+
+    if list_:
+        typer.echo("train: one penalty iteration, ours beside a plain loop")
+        typer.echo("data: rendering generated people, one worker beside all cores")
+        return
+    from velatura.bench import run
+
+    typer.echo(f"Measuring {what}; about a minute.", err=True)
+    found = run(what)
+    if json:
+        typer.echo(text.dumps(found))
+    else:
+        for name, value in found.items():
+            typer.echo(
+                f"{name:<24} {value:.2f}" if isinstance(value, float) else f"{name:<24} {value}"
+            )
