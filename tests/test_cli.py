@@ -345,7 +345,9 @@ def test_a_planted_command_is_found(line: str):
 def test_the_make_targets_in_the_docs_exist(root: Path):
     targets = set(re.findall(r"^([a-z]+):", (root / "Makefile").read_text(), re.M))
     for page in [root / "README.md", root / "CONTRIBUTING.md", *(root / "docs").glob("*.md")]:
-        named = set(re.findall(r"(?:`|^(?: {4})?)make ([a-z]+)", page.read_text(encoding="utf-8"), re.M))
+        named = set(
+            re.findall(r"(?:`|^(?: {4})?)make ([a-z]+)", page.read_text(encoding="utf-8"), re.M)
+        )
         assert named <= targets, f"{page.name}: no target {named - targets}"
 
 

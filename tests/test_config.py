@@ -79,18 +79,14 @@ def test_a_default_out_of_range_is_found():
         ),
         ({"bound": 2.0}, "method.bound: Input should be less than or equal to 1, got 2.0."),
         ({"bound": -0.1}, "method.bound: Input should be greater than or equal to 0, got -0.1."),
-        ({"bound": math.nan}, "method.bound: Input should be less than or equal to 1, got nan."),
+        ({"bound": math.nan}, "method.bound: Input should be a finite number, got nan."),
         ({"steps": 0}, "method.steps: Input should be greater than 0, got 0."),
-        (
-            {"steps": "many"},
-            "method.steps: Input should be a valid integer, unable to parse string as an "
-            "integer, got 'many'.",
-        ),
-        (
-            {"steps": 2.5},
-            "method.steps: Input should be a valid integer, got a number with a fractional "
-            "part, got 2.5.",
-        ),
+        ({"steps": "many"}, "method.steps: Input should be a valid integer, got 'many'."),
+        ({"steps": "3"}, "method.steps: Input should be a valid integer, got '3'."),
+        ({"steps": True}, "method.steps: Input should be a valid integer, got True."),
+        ({"steps": 2.5}, "method.steps: Input should be a valid integer, got 2.5."),
+        ({"flip": "yes"}, "method.flip: Input should be a valid boolean, got 'yes'."),
+        ({"bound": math.inf}, "method.bound: Input should be a finite number, got inf."),
         (
             {"alternate": "boths"},
             "method.alternate: Input should be 'batch' or 'both', got 'boths'.",

@@ -22,7 +22,11 @@ def places(b: int, t: int, h: int, w: int) -> Tensor:
 def read(clip: Tensor) -> tuple[list[int], list[int], list[int]]:
     """Columns, rows and frames of a window of ``places``; it must be one window throughout."""
     values = (clip * 255).round().long()
-    columns, rows, frames = values[0, 0, 0].tolist(), values[0, 1, :, 0].tolist(), values[:, 2, 0, 0]
+    columns, rows, frames = (
+        values[0, 0, 0].tolist(),
+        values[0, 1, :, 0].tolist(),
+        values[:, 2, 0, 0],
+    )
     expected = torch.zeros_like(values)
     expected[:, 0] = torch.tensor(columns)
     expected[:, 1] = torch.tensor(rows)[:, None]
@@ -132,9 +136,7 @@ def naive_augment(
 @pytest.mark.parametrize(("flip", "light"), [(True, 0.0), (False, 0.0), (True, 0.3)])
 def test_augment_equals_the_naive_one(h: int, w: int, flip: bool, light: float):
     clips = torch.randint(0, 256, (5, 4, 3, h, w), dtype=torch.uint8, generator=generator(1))
-    out = transforms.augment(
-        clips, generator(2), size=5, frames=2, shift=2, flip=flip, light=light
-    )
+    out = transforms.augment(clips, generator(2), size=5, frames=2, shift=2, flip=flip, light=light)
     torch.testing.assert_close(out, naive_augment(clips, 2, 5, 2, 2, flip, light))
 
 

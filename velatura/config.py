@@ -25,7 +25,7 @@ from pydantic import ConfigDict
 
 from velatura.errors import BadInput
 
-__all__ = ["apply_sets", "build", "config", "digest", "fields", "read_toml", "to_toml"]
+__all__ = ["apply_sets", "build", "config", "digest", "fields", "plain", "read_toml", "to_toml"]
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def config(cls: type[T]) -> type[T]:
     """Make a class a frozen, keyword-only dataclass that checks types and ranges."""
-    strict = ConfigDict(extra="forbid", validate_default=True)
+    strict = ConfigDict(extra="forbid", validate_default=True, strict=True, allow_inf_nan=False)
     made = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=strict)(cls)
     return cast("type[T]", made)
 
@@ -63,7 +63,8 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
             listing = ", ".join(known) or "none"
             raise BadInput(f"Unknown key {prefix}{key}.{hint} Known keys: {listing}.")
     try:
-        return cls(**values)
+        # TOML has lists where a frozen dataclass has tuples.
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         at = ".".join(str(part) for part in first["loc"]) or where

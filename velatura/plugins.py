@@ -8,7 +8,7 @@ from types import ModuleType
 
 from velatura.errors import BadInput, unknown
 
-__all__ = ["load", "names"]
+__all__ = ["config_class", "load", "names"]
 
 
 def names(kind: str) -> list[str]:

@@ -349,8 +349,8 @@ def plan(study: Study, folder: Path) -> list[Job]:
             before = []
             for role, model, labels in wanted:
                 name = f"raw {role} {digest(model)}"
-                arguments = {**at, "role": role, "model": model, "labels": labels}
-                shared.setdefault(name, Job(name, "raw networks", work_raw, arguments))
+                given: dict[str, Any] = {"role": role, "model": model, "labels": labels}
+                shared.setdefault(name, Job(name, "raw networks", work_raw, {**at, **given}))
                 before.append(name)
             product = folder / "methods" / row.name / "anonymizer.safetensors"
             job = Job(

@@ -513,18 +513,20 @@ def test_the_action_is_learnt_from_motion_and_not_from_a_frame(tmp_path):
     )
     sets = people.load(cfg)
     clip = top1_of_a_small_network(sets, still=False)
-    frame = top1_of_a_small_network(sets, still=True)
+    frame = top1_of_a_small_network(sets, still=True)  # chance is 0.1
     assert clip > 0.6
     assert frame < 0.45
     assert clip > frame + 0.25
 
 
-def top1_of_a_small_network(sets, still: bool, epochs: int = 14) -> float:
+def top1_of_a_small_network(sets, still: bool, epochs: int = 9) -> float:
     torch = pytest.importorskip("torch")
     from velatura.models import clip_cnn
 
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on busy cores, waiting threads cost more than they bring
     net = clip_cnn.classifier(clip_cnn.Config(), len(people.ACTIONS))
 
     def batch(data, rows):
@@ -552,4 +554,5 @@ def top1_of_a_small_network(sets, still: bool, epochs: int = 14) -> float:
         for rows in np.array_split(np.arange(len(sets.test)), 6):
             clips, actions = batch(sets.test, rows)
             right.append((net(clips).argmax(1) == actions).float())
+    torch.set_num_threads(threads)
     return float(torch.cat(right).mean())

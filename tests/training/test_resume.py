@@ -46,6 +46,12 @@ def train(path: Path, out: Path, resume: bool = False) -> Path:
     return experiment.train(run, out, resume=resume)
 
 
+def same(one: Path, other: Path) -> bool:
+    """Files with the same weights and the same provenance. (Their headers may be in another
+    order: that much safetensors does not promise.)"""
+    return tiny.equal(list(checkpoint.load(one)), list(checkpoint.load(other)))
+
+
 def logged(folder: Path) -> list[tuple[int, str]]:
     lines = [json.loads(text) for text in (folder / "log.jsonl").read_text().splitlines()]
     return [(line["step"], line["player"]) for line in lines]
@@ -60,7 +66,7 @@ def test_killed_and_resumed_it_ends_at_the_same_bits(
     method: str, precision: str, cache: Path, tmp_path: Path
 ):
     """kill -9 in the middle of step 3, one step past the checkpoint. Every network, optimiser
-    moment and multiplier is compared, and the file that leaves the run is the same file."""
+    moment and multiplier is compared, and the weights that leave the run."""
     path = file_of(tmp_path, method, precision)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     product = train(path, whole)
@@ -74,7 +80,7 @@ def test_killed_and_resumed_it_ends_at_the_same_bits(
 
     code, _, err = tiny.command(["train", str(path), "--out", str(broken), "--resume"], cache)
     assert (code, err) == (0, "")
-    assert (broken / product.name).read_bytes() == product.read_bytes()
+    assert same(broken / product.name, product)
     ends = [checkpoint.load(f / "checkpoint.safetensors")[0] for f in (whole, broken)]
     networks = {"f_A", "f_T", "f_B"} | ({"teacher"} if method == "constrained" else set())
     assert networks <= ends[0].keys()
@@ -118,7 +124,7 @@ def test_a_signal_saves_and_says_so(name: str, cache: Path, tmp_path: Path):
     assert checkpoint.load(out / "checkpoint.safetensors")[0]["step"] == 4
     product = train(path, out, resume=True)
     assert logged(out) == every(6)
-    assert product.read_bytes() == train(path, tmp_path / "whole").read_bytes()
+    assert same(product, train(path, tmp_path / "whole"))
 
 
 def test_killed_before_the_first_checkpoint_it_starts_anew(cache: Path, tmp_path: Path):
@@ -128,15 +134,14 @@ def test_killed_before_the_first_checkpoint_it_starts_anew(cache: Path, tmp_path
     assert code == -signal.SIGKILL
     product = train(path, out, resume=True)
     assert logged(out) == every(6)
-    assert product.read_bytes() == train(path, tmp_path / "whole").read_bytes()
+    assert same(product, train(path, tmp_path / "whole"))
 
 
 def test_killed_after_the_last_checkpoint_it_only_delivers(cache: Path, tmp_path: Path):
     path, out = file_of(tmp_path, "penalty"), tmp_path / "run"
     product = train(path, out)
-    before = product.read_bytes()
-    product.unlink()
-    assert train(path, out, resume=True).read_bytes() == before
+    kept = product.rename(tmp_path / "kept")
+    assert same(train(path, out, resume=True), kept)
     assert logged(out) == every(6)
 
 

@@ -131,6 +131,12 @@ def noise_splits(**more: Any) -> Splits:
     return Splits(*(replace(p, groups=p.groups + 100 * i) for i, p in enumerate(parts)))
 
 
+def bits(tensor: torch.Tensor) -> bytes:
+    """Its memory in logical order, of any type."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().tobytes()
+
+
 def equal(one: Any, other: Any) -> bool:
     """Nests of dictionaries, lists, tensors and values that agree to the last bit."""
     if isinstance(one, torch.Tensor):
@@ -138,7 +144,7 @@ def equal(one: Any, other: Any) -> bool:
             isinstance(other, torch.Tensor)
             and one.dtype == other.dtype
             and one.shape == other.shape
-            and one.numpy(force=True).tobytes() == other.numpy(force=True).tobytes()
+            and bits(one) == bits(other)
         )
     if isinstance(one, dict):
         return (

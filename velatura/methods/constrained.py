@@ -6,6 +6,7 @@ attributes, so this one is told what to hide, and the trade is a constraint, not
     minimise    mean over adversaries of  KL(prior || adversary's answer)
     subject to  cross-entropy of f_T <= utility_bound              (dual ascent on its multiplier)
     and         a frozen teacher's features stay within feature_bound        (hinge, fixed weight)
+    and         the picture's RMS change stays within change_bound           (hinge, Eq. 4)
 
 Players:
 
@@ -29,7 +30,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from velatura.config import config
-from velatura.losses import cross_entropy, feature_hinge, prior_divergence, rms, supervised
+from velatura.losses import (
+    cross_entropy,
+    feature_hinge,
+    prior_divergence,
+    rms,
+    rms_penalty,
+    supervised,
+)
 from velatura.training.batches import Batch
 from velatura.training.loop import Loop
 from velatura.training.players import Players, frozen
@@ -45,6 +53,9 @@ class Config:
     feature_weight: Annotated[float, Field(ge=0)] = 0.5
     feature_bound: Annotated[float, Field(ge=0)] = 0.5
     """Relative distance of the teacher's features that is free."""
+    change_weight: Annotated[float, Field(ge=0)] = 20.0
+    change_bound: Annotated[float, Field(ge=0)] = 0.2
+    """RMS change of a clip that is free, intensities in [0, 1]: the picture stays a picture."""
     dual_rate: Annotated[float, Field(gt=0)] = 0.05
     """Step of the multiplier per unit of violation."""
     dual_limit: Annotated[float, Field(gt=0)] = 10.0
@@ -98,14 +109,18 @@ def step_anonymizer(
         with torch.no_grad():
             reference = teacher.features(batch.clips)  # type: ignore[operator]
         features = feature_hinge(teacher.features(released), reference, cfg.feature_bound)  # type: ignore[operator]
+    penalty = rms_penalty(batch.clips, released, cfg.change_bound)
     change = rms(batch.clips, released.detach())
     return {
         "loss": cfg.privacy_weight * privacy
         + multiplier * (target - cfg.utility_bound)
-        + cfg.feature_weight * features,
+        + cfg.feature_weight * features
+        + cfg.change_weight * penalty,
         "target": target.detach(),
         "privacy": privacy.detach(),
         "features": features.detach(),
+        "penalty": penalty.detach(),
+        "active": (change > cfg.change_bound).float().mean(),
         "multiplier": torch.tensor(multiplier),
         "rms": change.mean(),
     }, released
@@ -149,7 +164,9 @@ def train(players: Players, cfg: Config, loop: Loop) -> None:
         with loop.precision():
             terms, released = step_anonymizer(players, batch, cfg, multiplier.value)
         loop.update(f_A, terms, "anonymizer")
-        multiplier.ascend(float(terms["target"]) - cfg.utility_bound)
+        joint = loop.fabric.all_reduce(terms["target"])  # one constraint, one multiplier, all ranks
+        assert isinstance(joint, Tensor)
+        multiplier.ascend(float(joint) - cfg.utility_bound)
         with loop.precision():
             terms = step_adversaries(players, batch, released)
         loop.update(both, terms, "adversaries")

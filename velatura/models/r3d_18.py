@@ -1,4 +1,4 @@
-"""R3D-18, from torchvision: 33.2 M parameters with its 400-class head, 16 frames of 112 px.
+"""R3D-18, from torchvision: 33.4 M parameters with its 400-class head, 16 frames of 112 px.
 
 Tran et al., 2018, https://arxiv.org/abs/1711.11248
 """

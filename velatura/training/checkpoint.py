@@ -11,12 +11,14 @@ import errno
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from velatura.errors import BadInput, Failure
@@ -40,6 +42,7 @@ def save(path: Path, state: Mapping[str, Any], about: Mapping[str, Any]) -> None
     tensors: dict[str, Tensor] = {}
     shape = _take_tensors(state, "", tensors)
     header = {"format": FORMAT, "state": json.dumps(shape), "about": json.dumps(about)}
+    header["crc32"] = _checksum(tensors)
     write_atomically(path, safetensors.torch.save(tensors, header))
 
 
@@ -78,17 +81,35 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Cloned: the file's own memory would change, or vanish, with the file.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise BadInput(f"No checkpoint at {path}; train first, or name another run.") from None
     except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise BadInput(
-            f"{path} is damaged or truncated ({error}); restore it from a copy or train again."
-        ) from None
+        raise _damaged(path, error) from None
     if header.get("format") != FORMAT:
         raise BadInput(f"{path} is not a {FORMAT!r} file; it says {header.get('format')!r}.")
-    state: dict[str, Any] = _put_tensors(json.loads(header["state"]), "", tensors)
-    return state, json.loads(header["about"])
+    if header.get("crc32", found := _checksum(tensors)) != found:
+        raise _damaged(path, "its checksum differs")
+    try:
+        state: dict[str, Any] = _put_tensors(json.loads(header["state"]), "", tensors)
+        return state, json.loads(header["about"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, f"its header does not fit: {error}") from None
+
+
+def _damaged(path: Path, why: object) -> BadInput:
+    return BadInput(
+        f"{path} is damaged or truncated ({why}); restore it from a copy or train again."
+    )
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    """Of all bytes in order of name: safetensors itself keeps none."""
+    value = 0
+    for _, tensor in sorted(tensors.items()):
+        value = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy(), value)
+    return str(value)
 
 
 def load_into(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:

@@ -137,6 +137,8 @@ class Loop:
         self._saved: dict[str, Any] | None = None
         if resume and self.file.exists():
             self._saved, _ = checkpoint.load(self.file)
+            if "step" not in self._saved:
+                raise BadInput(f"{self.file} is not the checkpoint of a run; start anew.")
             self.step = int(self._saved["step"])
         self._kept: dict[str, Stateful] = {}
         self._stop: int | None = None
@@ -190,6 +192,8 @@ class Loop:
                 if self.progress and (time.monotonic() - last > 0.2 or self.step == total):
                     last = time.monotonic()
                     self.progress(self.step, total, self._latest)
+                if self.fabric.world_size > 1:
+                    self._agree()
                 if self._stop is not None:
                     self.save()
                     raise KeyboardInterrupt
@@ -205,14 +209,15 @@ class Loop:
             Failure: a term or a gradient is not finite; names the step and the term. The
                 weights are those before the step, and the last checkpoint stays.
         """
-        for name, value in terms.items():
+        # The loss last: what made it so is the better name.
+        for name, value in sorted(terms.items(), key=lambda term: term[0] == "loss"):
             if not torch.isfinite(value).all():
                 raise self._not_finite(f"the term {name!r} of the {player} is {value.item()}")
         optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()  # type: ignore[no-untyped-call]
         parameters = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
         if self.fabric.world_size > 1:
-            _average_gradients(parameters)
+            _average([p.grad for p in parameters if p.grad is not None])
         norm = nn.utils.clip_grad_norm_(parameters, self.cfg.clip_gradient or float("inf"))
         if not torch.isfinite(norm):
             raise self._not_finite(f"the gradient of the {player} has norm {norm.item()}")
@@ -226,6 +231,18 @@ class Loop:
             checkpoint.save(self.file, {**state, "step": self.step}, self.about)
             assert self._log
             self._log.flush()
+
+    def _agree(self) -> None:
+        """Over ranks: what BatchNorm remembers, and whether to stop.
+
+        A rank that stopped alone would leave the others waiting for its gradients.
+        """
+        networks = [thing for thing in self._kept.values() if isinstance(thing, nn.Module)]
+        buffers = [b for n in networks for b in n.buffers() if b.is_floating_point()]
+        asked = torch.tensor([float(self._stop is not None)], device=self.device)
+        _average([asked, *buffers])
+        if asked.item() and self._stop is None:
+            self._stop = signal.SIGTERM
 
     def _note(self, terms: Mapping[str, Tensor], player: str) -> None:
         due = self.step % self.cfg.log_every < 2  # two, so that both players of an alternation show
@@ -259,7 +276,7 @@ class Log:
         # Lines past the checkpoint belong to steps that will be taken again; a last line
         # that a kill cut short is one of those.
         kept = [line for line in old if line.endswith("}") and json.loads(line)["step"] < step]
-        self.path.write_text("".join(line + "\n" for line in kept))
+        checkpoint.write_atomically(self.path, "".join(line + "\n" for line in kept).encode())
         from torch.utils.tensorboard import SummaryWriter
 
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)  # type: ignore[no-untyped-call]
@@ -274,16 +291,13 @@ class Log:
         self.board.flush()  # type: ignore[no-untyped-call]
 
 
-def _average_gradients(parameters: list[nn.Parameter]) -> None:
-    """Mean over ranks, in one message. Every rank has gradients for the same parameters."""
-    flat = torch.cat([p.grad.reshape(-1) for p in parameters if p.grad is not None])
+def _average(tensors: list[Tensor]) -> None:
+    """Mean over ranks in place, in one message. Every rank has the same tensors."""
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
-    start = 0
-    for p in parameters:
-        assert p.grad is not None
-        p.grad.copy_(flat[start : start + p.grad.numel()].view(p.grad.shape))
-        start += p.grad.numel()
+    for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(mean.view(tensor.shape))
 
 
 def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:

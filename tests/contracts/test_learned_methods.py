@@ -1,0 +1,103 @@
+"""Every learned method with the networks of the demo: all that should learn is reached."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from velatura import plugins
+from velatura.layout import ClipSet
+from velatura.models import clip_cnn, frame_cnn, gated_unet
+from velatura.models._parts import Budget
+from velatura.training import batches, loop
+from velatura.training.players import Players
+
+LEARNED = [n for n in plugins.names("methods") if hasattr(plugins.load("methods", n), "train")]
+
+
+class Watched(loop.Loop):
+    """The real loop, which also notes the slopes of each player's last step."""
+
+    slopes: dict[str, dict[str, Tensor | None]]
+
+    def update(self, optimizer: torch.optim.Optimizer, terms: Any, player: str) -> None:
+        super().update(optimizer, terms, player)
+        owned = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        for name, module in self._kept.items():
+            if isinstance(module, nn.Module):
+                for key, weight in module.named_parameters():
+                    if id(weight) in owned:
+                        self.slopes.setdefault(name, {})[key] = weight.grad
+
+
+def players_for(budget: str) -> Players:
+    torch.manual_seed(0)
+    f_A = gated_unet.anonymizer(gated_unet.Config(width=4))
+    f_T = clip_cnn.classifier(clip_cnn.Config(width=8), 2)
+    f_B: nn.Module = Budget(frame_cnn.encoder(frame_cnn.Config(width=8)), 8)
+    teacher = None
+    if budget == "adversaries":
+        f_B = nn.ModuleList(
+            [
+                frame_cnn.classifier(frame_cnn.Config(width=8), 1),
+                clip_cnn.classifier(clip_cnn.Config(width=8), 1),
+            ]
+        )
+        teacher = copy.deepcopy(f_T)
+    return Players(f_A, f_T, f_B, teacher, torch.tensor([0.5]))
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_every_weight_that_should_learn_gets_a_slope(name: str, tmp_path: Path):
+    """Finite, and not zero; through 8-bit rounding, both steps, in the real loop."""
+    method = plugins.load("methods", name)
+    players = players_for(method.BUDGET)
+    rng = np.random.default_rng(0)
+    data = ClipSet(
+        clips=rng.integers(0, 256, (8, 4, 3, 16, 16), np.uint8),
+        actions=np.arange(8) % 2,
+        attributes=(np.arange(8, dtype=np.uint8)[:, None] // 2) % 2,
+        groups=np.arange(8),
+        action_names=("a", "b"),
+        attribute_names=("x",),
+        name="noise/train",
+        fingerprint="noise",
+    )
+    window = batches.Config(batch=4, size=16, frames=4, shift=1)
+    services = loop.Config(device="cpu", precision="32")
+    fabric = loop.fabric(services)
+    stream = batches.Batches(data, window, 0, fabric.device)
+    watched = Watched(tmp_path, fabric, stream, services, 0, {})
+    watched.slopes = {}
+    before = {n: copy.deepcopy(m.state_dict()) for n, m in players.modules().items()}
+    # A bound and a hinge that are active from the first step on.
+    tight = {"penalty": {"bound": 0.001}, "constrained": {"feature_bound": 0.001}}.get(name, {})
+    method.train(players, method.Config(steps=2, **tight), watched)
+    watched._log.board.close()
+    assert set(watched.slopes) == {"f_A", "f_T", "f_B"}
+    for player, found in watched.slopes.items():
+        assert set(found) == {key for key, _ in players.modules()[player].named_parameters()}
+        for key, slope in found.items():
+            assert slope is not None, f"{player}.{key}"
+            assert torch.isfinite(slope).all(), f"{player}.{key}"
+            assert slope.any(), f"{player}.{key}"
+    for player, module in players.modules().items():
+        same = [torch.equal(before[player][k], v) for k, v in module.state_dict().items()]
+        assert all(same) if player == "teacher" else not all(same), player
+
+
+def test_no_method_knows_the_examiners():
+    """An anonymizer that trained against its examiner has seen the questions."""
+    for name in plugins.names("methods"):
+        method = plugins.load("methods", name)
+        for value in vars(method).values():
+            home = getattr(value, "__module__", None) or getattr(value, "__name__", "")
+            assert not str(home).startswith("velatura.attackers"), name
+    assert "velatura.methods" in sys.modules
