@@ -52,6 +52,8 @@ ROOMS = {
     "budget": "models",
     "method": "methods",
 }
+# Section -> what its network must be able to be.
+ROLES = {"anonymizer": "anonymizer", "target": "classifier", "budget": "encoder"}
 DEFAULTS = {
     "data": "people",
     "anonymizer": "gated_unet",
@@ -124,10 +126,16 @@ def resolve(values: Mapping[str, Any]) -> Run:
     for key, room in ROOMS.items():
         given = _table(values, key)
         name = given.pop("name", DEFAULTS[key])
+        if not isinstance(name, str):
+            raise BadInput(f"{key}.name: expected a text, got {name!r}.")
         cls = plugins.config_class(room, name)
+        if key in ROLES:
+            check_role(name, ROLES[key])
         sections[key] = Section(name, build(cls, given, key))
     for key, cls in PLAIN.items():
         sections[key] = build(cls, _table(values, key), key)
+    for name in getattr(sections["method"].config, "adversaries", ()):
+        check_role(name, "classifier")
     return Run(seed=seed, **sections)
 
 
@@ -147,13 +155,17 @@ def load_data(run: Run, progress: Callable[[str, int, int], None] | None = None)
     return splits
 
 
-def role_network(section: Section, role: str, *args: Any) -> nn.Module:
-    """Build a network in a role; says which roles it has if not that one."""
-    module = plugins.load("models", section.name)
-    if not hasattr(module, role):
+def check_role(name: str, role: str) -> None:
+    """Refuse a network in a role that it has not; says which have it."""
+    if not hasattr(plugins.load("models", name), role):
         able = [n for n in plugins.names("models") if hasattr(plugins.load("models", n), role)]
-        raise BadInput(f"{section.name} cannot be used as {role}; these can: {', '.join(able)}.")
-    network: nn.Module = getattr(module, role)(section.config, *args)
+        raise BadInput(f"{name} cannot be used as {role}; these can: {', '.join(able)}.")
+
+
+def role_network(section: Section, role: str, *args: Any) -> nn.Module:
+    """Build a network in a role."""
+    check_role(section.name, role)
+    network: nn.Module = getattr(plugins.load("models", section.name), role)(section.config, *args)
     return network
 
 
@@ -202,7 +214,7 @@ def raw_network(
     path = folder / f"{role}-{section.name}-{key}.safetensors"
     if path.exists():
         state, _ = checkpoint.load(path)
-        checkpoint.load_into(network, state["network"], str(path))
+        checkpoint.load_into(network, state.get("network", {}), str(path))
         return prepare(network, fabric.device)
     folder.mkdir(parents=True, exist_ok=True)
     seed = int(key[:8], 16)
@@ -226,9 +238,20 @@ def make_players(
         return lambda done, total: progress(done, total, {}) if progress else None
 
     method = plugins.load("methods", run.method.name)
-    f_T = raw_network(run.target, "actions", run, splits, fabric, raw, "target", tell("target"))
     teacher = None
     if method.BUDGET == "adversaries":
+        teacher = role_network(run.target, "classifier", len(splits.train.action_names))
+        if not hasattr(teacher, "features"):
+            raise BadInput(
+                f"{run.method.name} needs a target with features(); {run.target.name} has none."
+            )
+    elif run.batches.batch < 2:
+        raise BadInput(
+            f"batches.batch is {run.batches.batch}, but a self-supervised budget network needs at "
+            "least 2 clips to tell apart."
+        )
+    f_T = raw_network(run.target, "actions", run, splits, fabric, raw, "target", tell("target"))
+    if teacher is not None:
         names = run.method.config.adversaries
         members = [
             raw_network(
@@ -238,11 +261,6 @@ def make_players(
             for i, name in enumerate(names)
         ]  # fmt: skip
         f_B: nn.Module = nn.ModuleList(members)
-        if not hasattr(f_T, "features"):
-            raise BadInput(
-                f"{run.method.name} needs a target with features(); {run.target.name} has none."
-            )
-        teacher = role_network(run.target, "classifier", len(splits.train.action_names))
         teacher.load_state_dict(f_T.state_dict())
         teacher = prepare(teacher.eval(), fabric.device)
     else:
@@ -379,7 +397,7 @@ def load_anonymizer(folder: Path, device: str = "auto") -> nn.Module:
                 f"{folder}/config.toml --out {folder} --resume`."
             )
         state, _ = checkpoint.load(path)
-        checkpoint.load_into(network, state["f_A"], str(path))
+        checkpoint.load_into(network, state.get("f_A", {}), str(path))
     services = loop.fabric(loop.Config(device=device))  # type: ignore[arg-type]
     network = prepare(network.eval(), services.device)
     return network.requires_grad_(False)
@@ -399,18 +417,21 @@ def release(
         The same items and labels with (N, T, C, H, W) uint8 pixels, a memory map of ``path``.
     """
     partial = path.with_suffix(".part")
-    out = np.lib.format.open_memmap(partial, "w+", np.uint8, data.clips.shape)
     anonymizer.eval()
-    for start in range(0, len(data), batch):
-        clips = torch.from_numpy(np.array(data.clips[start : start + batch]))
-        with fabric.autocast():
-            seen = anonymizer(clips.to(fabric.device).float().div(255))
-        out[start : start + batch] = (
-            seen.float().mul(255).round().clamp(0, 255).byte().cpu().numpy()
-        )
-    out.flush()
-    del out
-    os.replace(partial, path)
+    try:
+        with partial.open("wb") as file:
+            # Written, not mapped: a full disk is then an error and not the end of the process.
+            header = {"descr": "|u1", "fortran_order": False, "shape": data.clips.shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for start in range(0, len(data), batch):
+                clips = torch.from_numpy(np.array(data.clips[start : start + batch]))
+                with fabric.autocast():
+                    seen = anonymizer(clips.to(fabric.device).float().div(255))
+                seen = seen.float().mul(255).round().clamp(0, 255).byte().contiguous()
+                file.write(seen.cpu().numpy().tobytes())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
     return open_release(path, data)
 
 

@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,10 @@ from velatura.experiment import (
 )
 from velatura.jobs import Event, Job, tell
 from velatura.jobs import run as run_jobs
-from velatura.layout import Splits
+from velatura.layout import ClipSet, Splits
 from velatura.protocols import action, privacy
 from velatura.protocols._fresh import Config as Evaluation
-from velatura.protocols._fresh import examine
+from velatura.protocols._fresh import Statistics, examine, standardise, statistics
 from velatura.training import checkpoint, fit, loop
 
 __all__ = ["Row", "Study", "carry_out", "resolve_study"]
@@ -193,8 +194,8 @@ def work_start(job: str, folder: str, labels: fit.Labels, network: str) -> None:
     cfg = study.evaluation
     protocol = action if labels == "actions" else privacy
     found = examine(
-        splits, labels, lambda outputs: protocol.network(network, outputs), None, cfg.start_epochs,
-        cfg, study.base.batches, _examiner_seed(study, START), fabric, _told(job),
+        _seen(Path(folder), RAW, splits), labels, partial(protocol.network, network), None,
+        cfg.start_epochs, cfg, study.base.batches, _examiner_seed(study, START), fabric, _told(job),
     )  # fmt: skip
     path = start_path(Path(folder), labels, network)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -241,20 +242,11 @@ def work_release(job: str, folder: str, row: str) -> None:
             for a, b in zip(test.clips, seen.clips, strict=True)
         ]
     )
-    figures: dict[str, Any] = {"rms": change.tolist(), "seconds": 0.0}
-    cfg, window = study.evaluation, study.base.batches
-    if cfg.start == "raw":
-        # The examiners as they were before they saw this release: what a camera's present
-        # model, and an attacker who does not adapt, would read.
-        for labels, networks in (("actions", cfg.targets), ("attributes", cfg.attackers)):
-            protocol = action if labels == "actions" else privacy
-            names = test.action_names if labels == "actions" else test.attribute_names
-            for network in networks:
-                state, _ = checkpoint.load(start_path(Path(folder), labels, network))
-                fixed = protocol.network(network, len(names))
-                fixed.load_state_dict(state["network"])
-                scores = fit.predict(fixed.to(fabric.device), seen, window, fabric)
-                figures[f"static-{labels}-{network}"] = scores.tolist()
+    figures: dict[str, Any] = {"rms": change.tolist()}
+    known = statistics(released[0].clips)
+    np.savez(out / "statistics.npz", mean=known.mean, deviation=known.deviation)
+    for name, part in zip(Splits._fields, released, strict=True):
+        write_seen(out / f"seen-{name}.npy", part.clips, known, study.evaluation)
     bound = getattr(run.method.config, "bound", None)
     if bound is not None:
         figures["bound"] = bound
@@ -269,21 +261,60 @@ def work_examine(
 ) -> None:
     """Fit one fresh network on one row's release."""
     study, splits, fabric = _open(folder)
-    cfg, out = study.evaluation, Path(folder) / "rows" / row
-    parts = zip(Splits._fields, splits, strict=True)
-    released = Splits(*(open_release(out / f"release-{name}.npy", part) for name, part in parts))
+    cfg = study.evaluation
     protocol = action if labels == "actions" else privacy
-    start = None
+    build_one = partial(protocol.network, network)
+    start, static = None, None
     if cfg.start == "raw":
         start = checkpoint.load(start_path(Path(folder), labels, network))[0]["network"]
+        if seed == cfg.seeds[0]:
+            # The examiner as it was before it saw this release, given the pixels as it knows
+            # them: what a camera's present model, or an attacker who does not adapt, reads.
+            names = (
+                splits.train.action_names if labels == "actions" else splits.train.attribute_names
+            )
+            fixed = build_one(len(names))
+            fixed.load_state_dict(start)
+            test = _as_raw(Path(folder), row, splits.test, cfg)
+            static = fit.predict(fixed.to(fabric.device), test, study.base.batches, fabric)
     found = examine(
-        released, labels, lambda outputs: protocol.network(network, outputs), start, cfg.epochs,
-        cfg, study.base.batches, _examiner_seed(study, seed), fabric, _told(job),
+        _seen(Path(folder), row, splits), labels, build_one, start, cfg.epochs, cfg,
+        study.base.batches, _examiner_seed(study, seed), fabric, _told(job),
     )  # fmt: skip
-    path = score_path(Path(folder), row, labels, network, seed)
-    checkpoint.save(
-        path, {"scores": _tensor(found.scores)}, {"row": row, "network": network, "seed": seed}
-    )
+    state = {"scores": _tensor(found.scores)}
+    if static is not None:
+        state["static"] = _tensor(static)
+    about = {"row": row, "network": network, "seed": seed}
+    checkpoint.save(score_path(Path(folder), row, labels, network, seed), state, about)
+
+
+def write_seen(path: Path, clips: np.ndarray, known: Statistics, cfg: Evaluation) -> None:
+    """What an examiner is handed of a release: standardised, or as it is; whole or not at all."""
+    partial_path = path.with_suffix(".part")
+    out = np.lib.format.open_memmap(partial_path, "w+", np.uint8, clips.shape)
+    for start in range(0, len(clips), 64):
+        part = clips[start : start + 64]
+        out[start : start + 64] = standardise(part, known) if cfg.standardise else part
+    out.flush()
+    del out
+    os.replace(partial_path, path)
+
+
+def _seen(folder: Path, row: str, splits: Splits) -> Splits:
+    """A row's release as its examiners see it."""
+    parts = zip(Splits._fields, splits, strict=True)
+    where = folder / "rows" / row
+    return Splits(*(open_release(where / f"seen-{name}.npy", part) for name, part in parts))
+
+
+def _as_raw(folder: Path, row: str, test: ClipSet, cfg: Evaluation) -> ClipSet:
+    """A row's released test split, prepared with the raw video's statistics."""
+    released = open_release(folder / "rows" / row / "release-test.npy", test)
+    if not cfg.standardise:
+        return released
+    with np.load(folder / "rows" / RAW / "statistics.npz", allow_pickle=False) as file:
+        known = Statistics(file["mean"], file["deviation"])
+    return released.with_clips(standardise(released.clips, known), test.name, released.fingerprint)
 
 
 def _tensor(scores: np.ndarray) -> Any:
@@ -336,7 +367,8 @@ def plan(study: Study, folder: Path) -> list[Job]:
             path = start_path(folder, labels, network)
             arguments = {**at, "labels": labels, "network": network}
             name = f"start {labels} {network}"
-            starts.append(Job(name, "raw networks", work_start, arguments, (), path.exists))
+            raw = (f"release {RAW}",)
+            starts.append(Job(name, "raw networks", work_start, arguments, raw, path.exists))
     shared: dict[str, Job] = {}
     for row in study.rows:
         needs: tuple[str, ...] = ()
@@ -368,7 +400,7 @@ def plan(study: Study, folder: Path) -> list[Job]:
     learned = [job for row, needs in rows if needs for job in released[row.name]]
     first = [job for job in fixed if job.arguments["row"] == RAW]
     rest = [job for job in fixed if job.arguments["row"] != RAW]
-    return [*starts, *first, *raw_networks, *trains, *learned, *rest]
+    return [first[0], *starts, *first[1:], *raw_networks, *trains, *learned, *rest]
 
 
 def _steps(study: Study, job: Job) -> int:
@@ -379,21 +411,22 @@ def _steps(study: Study, job: Job) -> int:
 def _row_jobs(study: Study, folder: Path, row: Row, needs: tuple[str, ...]) -> list[Job]:
     cfg, at = study.evaluation, {"folder": str(folder), "row": row.name}
     paths = [score_path(folder, row.name, *which) for which in fits_of(cfg)]
-    starts: tuple[str, ...] = ()
-    if cfg.start == "raw":
-        starts = tuple(f"start {labels} {network}" for labels, network in kinds_of(cfg))
 
     def released() -> bool:
         out = folder / "rows" / row.name
-        whole = all((out / f"release-{part}.npy").exists() for part in Splits._fields)
+        whole = all((out / f"seen-{part}.npy").exists() for part in Splits._fields)
         return (out / "release.json").exists() and (whole or all(p.exists() for p in paths))
 
-    first = Job(f"release {row.name}", "release", work_release, at, (*needs, *starts), released)
+    first = Job(f"release {row.name}", "release", work_release, at, needs, released)
+
+    def after(labels: fit.Labels, network: str) -> tuple[str, ...]:
+        return (first.name, f"start {labels} {network}") if cfg.start == "raw" else (first.name,)
+
     exams = [
         Job(
             f"examine {row.name} {' '.join(map(str, which))}", "examine", work_examine,
             {**at, "labels": which[0], "network": which[1], "seed": which[2]},
-            (first.name,), path.exists,
+            after(*which[:2]), path.exists,
         )
         for which, path in zip(fits_of(cfg), paths, strict=True)
     ]  # fmt: skip
@@ -420,16 +453,15 @@ def summarize(
     raw_targets, raw_attackers = read_scores(study, folder, RAW)
     figures = json.loads((folder / "rows" / row.name / "release.json").read_text())
     change, bound = np.array(figures["rms"]), figures.get("bound")
-    static = [
-        metrics.cmap(np.array(figures[f"static-attributes-{name}"]), test.attributes)
-        for name in cfg.attackers
-        if f"static-attributes-{name}" in figures
-    ]
-    plugin = [
-        metrics.top1(np.array(figures[f"static-actions-{name}"]), test.actions)
-        for name in cfg.targets
-        if f"static-actions-{name}" in figures
-    ]
+    static, plugin = [], []
+    if cfg.start == "raw":
+        for labels, network in kinds_of(cfg):
+            path = score_path(folder, row.name, labels, network, cfg.seeds[0])
+            scores = checkpoint.load(path)[0]["static"].numpy()
+            if labels == "actions":
+                plugin.append(metrics.top1(scores, test.actions))
+            else:
+                static.append(metrics.cmap(scores, test.attributes))
     met = getattr(row.run.method.config, "adversaries", ())
     summary = metrics.summarize_row(
         row.name,
@@ -551,8 +583,8 @@ def carry_out(
                 ready = [n for n, count in left.items() if count == 0 and n not in rows]
                 for name in ready if left[RAW] == 0 else []:
                     rows[name] = summarize(study, folder, names[name], splits, weights)
-                    for part in Splits._fields:
-                        (folder / "rows" / name / f"release-{part}.npy").unlink(missing_ok=True)
+                    for big in (folder / "rows" / name).glob("*.npy"):
+                        big.unlink()
                     yield {"row": rows[name]}
         _book(folder, seconds, "total", time.monotonic() - begin)
         memory.over.set()

@@ -185,17 +185,18 @@ def test_no_room_is_a_sentence_and_the_old_file_stays(file: Path):
     assert tiny.equal(checkpoint.load(file)[0], plain(a_state()))
 
 
-def test_a_full_file_system_is_a_sentence_and_the_old_file_stays(small_disk: Path):
-    path = small_disk / "checkpoint.safetensors"
-    with pytest.raises(Failure, match="the disk is full; nothing was saved"):
-        checkpoint.save(path, {"w": torch.ones(400_000)}, {})
-    assert os.listdir(small_disk) == []
-    checkpoint.save(path, {"step": 1}, {})
-    with pytest.raises(Failure) as caught:
-        checkpoint.save(path, {"w": torch.ones(400_000)}, {})
-    assert "the disk is full; the last one saved there is whole" in str(caught.value)
-    assert checkpoint.load(path)[0] == {"step": 1}
-    assert os.listdir(small_disk) == [path.name]
+def test_a_full_file_system_is_a_sentence_and_the_old_file_stays(tmp_path: Path):
+    with tiny.small_disk(tmp_path / "disk") as disk:
+        path = disk / "checkpoint.safetensors"
+        with pytest.raises(Failure, match="the disk is full; nothing was saved"):
+            checkpoint.save(path, {"w": torch.ones(400_000)}, {})
+        assert os.listdir(disk) == []
+        checkpoint.save(path, {"step": 1}, {})
+        with pytest.raises(Failure) as caught:
+            checkpoint.save(path, {"w": torch.ones(400_000)}, {})
+        assert "the disk is full; the last one saved there is whole" in str(caught.value)
+        assert checkpoint.load(path)[0] == {"step": 1}
+        assert os.listdir(disk) == [path.name]
 
 
 def test_no_folder_is_a_failure_too(tmp_path: Path):

@@ -6,15 +6,20 @@ small as it can be while every part of the chain still does its work.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from velatura.layout import ClipSet, Splits
@@ -34,7 +39,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-def values(method: str = "penalty", **changes: Any) -> dict[str, Any]:
+def values(kind: str = "penalty", /, **changes: Any) -> dict[str, Any]:
     """The plain values of a tiny run file; ``loop={...}`` and alike are merged in."""
     found: dict[str, Any] = {
         "seed": 3,
@@ -44,13 +49,14 @@ def values(method: str = "penalty", **changes: Any) -> dict[str, Any]:
         "target": {"name": "clip_cnn", "width": 8},
         "budget": {"name": "frame_cnn", "width": 8},
         "start": {"epochs": 1},
-        "method": {**METHODS.get(method, {"name": method}), "steps": 6},
+        "method": {**METHODS[kind], "steps": 6} if kind in METHODS else {"name": kind},
         "loop": {"device": "cpu", "precision": "32", "save_every": 2, "log_every": 1},
     }
-    if "steps" not in changes.get("method", {}) and method not in METHODS:
-        found["method"].pop("steps")
-    for section, keys in changes.items():
-        found[section] = {**found[section], **keys} if isinstance(keys, dict) else keys
+    for section, given in changes.items():
+        kept = found[section]
+        if isinstance(given, dict) and given.get("name", kept.get("name")) == kept.get("name"):
+            given = {**kept, **given}
+        found[section] = given
     return found
 
 
@@ -104,6 +110,32 @@ def command(words: list[str], cache: Path, plant: str = "") -> tuple[int, str, s
         process.kill()
         raise
     return process.returncode, out, err
+
+
+def main(*words: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of ``velatura WORDS``, run in this process."""
+    from velatura import cli
+
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            cli.main(list(words))
+        except SystemExit as error:
+            code = int(error.code or 0)
+    return code, out.getvalue(), err.getvalue()
+
+
+@contextlib.contextmanager
+def small_disk(place: Path, size: str = "256k") -> Iterator[Path]:
+    """A file system with little room, where we may mount one; the test is skipped elsewhere."""
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    if os.geteuid() or not shutil.which("mount") or subprocess.run(mount).returncode:
+        pytest.skip("a file system cannot be mounted here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def noise(

@@ -48,4 +48,11 @@ def demo(
                 continue  # this seed is measured
             if not same or (folder / "summary.json").exists():
                 clear(folder)
-        show(study, folder, resume=True, workers=workers, as_json=json, sentences=plain_sentences)
+        show(
+            study,
+            folder,
+            resume=True,
+            workers=workers,
+            as_json=json,
+            sentences=None if quick else plain_sentences,
+        )

@@ -41,6 +41,7 @@ from velatura.losses import (
 from velatura.training.batches import Batch
 from velatura.training.loop import Loop
 from velatura.training.players import Players, frozen
+from velatura.transforms import standardise
 
 BUDGET = "adversaries"
 
@@ -104,7 +105,8 @@ def step_anonymizer(
     with frozen(players.f_T, players.f_B, teacher):
         released = players.f_A(batch.clips)
         target = cross_entropy(players.f_T(released), batch.actions)
-        answers = [prior_divergence(f(released), players.prevalence) for f in _each(players.f_B)]
+        seen = standardise(released)
+        answers = [prior_divergence(f(seen), players.prevalence) for f in _each(players.f_B)]
         privacy = torch.stack(answers).mean()
         with torch.no_grad():
             reference = teacher.features(batch.clips)  # type: ignore[operator]
@@ -132,7 +134,8 @@ def step_adversaries(players: Players, batch: Batch, released: Tensor) -> dict[s
     players.f_T.train()
     players.f_B.train()
     target = cross_entropy(players.f_T(released), batch.actions)
-    told = torch.stack([supervised(f(released), batch.attributes) for f in _each(players.f_B)])
+    seen = standardise(released)
+    told = torch.stack([supervised(f(seen), batch.attributes) for f in _each(players.f_B)])
     return {
         "loss": target + told.sum(),
         "target": target.detach(),

@@ -1,0 +1,228 @@
+"""Jobs: order, dependencies, reuse, and what is left behind when something ends early."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from velatura.errors import BadInput, Failure
+from velatura.jobs import Event, Job, run, tell
+
+pytestmark = pytest.mark.slow  # every test starts worker processes, each of which loads torch
+
+# ------------------------------------------------------------------------- what workers do
+
+
+def note(job: str, folder: str, wait: float = 0.0) -> str:
+    """Write when the job began and ended, and by whom."""
+    begin = time.time()
+    for step in range(3):
+        tell(job, step + 1, 3, {"step": float(step)})
+        time.sleep(wait / 3)
+    Path(folder, job).write_text(f"{begin} {time.time()} {os.getpid()}")
+    return job.upper()
+
+
+def threads(job: str, folder: str) -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def wrong(job: str, folder: str) -> None:
+    raise BadInput(f"{job} cannot be done; try another.")
+
+
+def killed(job: str, folder: str) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def long(job: str, folder: str) -> None:
+    Path(folder, job).write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def span(folder: Path, job: str) -> tuple[float, float, int]:
+    begin, end, who = (folder / job).read_text().split()
+    return float(begin), float(end), int(who)
+
+
+def children() -> list[psutil.Process]:
+    """Processes of ours that still run jobs."""
+    found = psutil.Process().children(recursive=True)
+    return [p for p in found if "spawn_main" in " ".join(p.cmdline())]
+
+
+# ------------------------------------------------------------------------------- all is well
+
+
+def test_order_dependencies_and_reuse(tmp_path: Path):
+    at = {"folder": str(tmp_path)}
+    (tmp_path / "old").write_text("kept")
+    jobs = [
+        Job("late", "b", note, at, ("first", "second")),
+        Job("first", "a", note, {**at, "wait": 0.3}),
+        Job("second", "a", note, {**at, "wait": 0.3}),
+        Job("old", "a", wrong, at, (), (tmp_path / "old").exists),
+        Job("after old", "b", note, at, ("old",)),
+        Job("threads", "b", threads, at, ("late",)),
+    ]
+    events = list(run(jobs, 2, 1))
+    assert children() == []
+
+    of: dict[str, list[Event]] = {job.name: [] for job in jobs}
+    for event in events:
+        of[event.job.name].append(event)
+    assert [e.kind for e in of.pop("old")] == ["reused"]
+    for name, told in of.items():
+        kinds = [e.kind for e in told]
+        assert kinds[0] == "start"
+        assert kinds.count("start") == kinds.count("end") == 1
+        end = told[kinds.index("end")]
+        assert end.result == (1 if name == "threads" else name.upper())
+        assert end.seconds >= 0
+    spans = {name: span(tmp_path, name) for name in of if name != "threads"}
+    assert spans["late"][0] >= max(spans["first"][1], spans["second"][1])
+    assert {who for *_, who in spans.values()}.isdisjoint({os.getpid()})
+    # What is ready is begun in the order listed, and two at a time.
+    starts = [e.job.name for e in events if e.kind == "start"]
+    assert starts[:2] == ["first", "second"]
+    running = 0
+    for event in events:
+        running += {"start": 1, "end": -1}.get(event.kind, 0)
+        assert 0 <= running <= 2
+    told = [(e.done, e.total, e.terms) for e in of["first"] if e.kind == "progress"]
+    assert told == [(1, 3, {"step": 0.0}), (2, 3, {"step": 1.0}), (3, 3, {"step": 2.0})]
+
+
+def test_where_all_is_done_nothing_is_started(tmp_path: Path):
+    jobs = [Job(name, "a", wrong, {}, needs, lambda: True) for name, needs in (("b", ("a",)), ("a", ()))]
+    assert [(e.kind, e.job.name) for e in run(jobs, 2, 1)] == [("reused", "b"), ("reused", "a")]
+
+
+# --------------------------------------------------------------------------- something is not
+
+
+def test_an_error_of_a_worker_is_the_error_of_the_run(tmp_path: Path):
+    """Others are stopped at once, and what depends on it never begins."""
+    at = {"folder": str(tmp_path)}
+    jobs = [Job("long", "a", long, at), Job("x", "a", wrong, at), Job("y", "a", note, at, ("x",))]
+    seen = []
+    begin = time.monotonic()
+    with pytest.raises(BadInput) as caught:
+        seen += [e.kind for e in run(jobs, 2, 1)]
+    assert str(caught.value) == "x cannot be done; try another."
+    assert time.monotonic() - begin < 300
+    assert children() == []
+    assert not (tmp_path / "y").exists()
+
+
+def test_a_killed_worker_is_a_sentence(tmp_path: Path):
+    at = {"folder": str(tmp_path)}
+    with pytest.raises(Failure) as caught:
+        list(run([Job("x", "a", killed, at), Job("y", "a", note, at, ("x",))], 1, 1))
+    assert str(caught.value) == (
+        "A worker process was killed, perhaps for want of memory; run the same command to "
+        "resume, with fewer workers if it happens again."
+    )
+    assert children() == []
+    assert not (tmp_path / "y").exists()
+
+
+def test_whoever_stops_listening_stops_the_work(tmp_path: Path):
+    events = run([Job("x", "a", long, {"folder": str(tmp_path)})], 1, 1)
+    for event in events:
+        if event.kind == "start":
+            break
+    events.close()
+    assert children() == []
+
+
+# A parent that runs two endless jobs, and says so when interrupted.
+PARENT = """
+import signal, sys
+sys.path.insert(0, {tests!r})
+from velatura.jobs import Job, run
+import test_jobs
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    jobs = [Job(name, "a", test_jobs.long, {{"folder": sys.argv[1]}}) for name in ("a", "b")]
+    try:
+        for event in run(jobs, 2, 1):
+            print(event.kind, event.job.name, flush=True)
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+def parent(tmp_path: Path) -> subprocess.Popen[str]:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT.format(tests=str(Path(__file__).parent)))
+    return subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def wait_for(condition: Any, seconds: float = 300) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.parametrize("whom", ["parent", "group"])
+def test_ctrl_c_ends_everyone(whom: str, tmp_path: Path):
+    """A terminal interrupts the whole group, ``kill -INT`` only the parent. No orphans."""
+    process = parent(tmp_path)
+    try:
+        assert wait_for(lambda: (tmp_path / "a").exists() and (tmp_path / "b").exists())
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert len(family) >= 2
+        if whom == "group":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert (process.returncode, err) == (130, "")
+    assert psutil.wait_procs(family, timeout=30)[1] == []
+
+
+def test_ctrl_c_while_workers_start_is_quiet(tmp_path: Path):
+    """They are Python processes that are just importing: an interrupt there shows a traceback."""
+    process = parent(tmp_path)
+    try:
+        assert wait_for(lambda: len(psutil.Process(process.pid).children(recursive=True)) >= 3)
+        family = psutil.Process(process.pid).children(recursive=True)
+        time.sleep(0.2)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert (process.returncode, err) == (130, "")
+    assert psutil.wait_procs(family, timeout=30)[1] == []
+
+
+def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path):
+    process = parent(tmp_path)
+    try:
+        assert wait_for(lambda: (tmp_path / "a").exists() and (tmp_path / "b").exists())
+        family = psutil.Process(process.pid).children(recursive=True)
+    finally:
+        process.kill()
+    process.communicate(timeout=60)
+    assert psutil.wait_procs(family, timeout=60)[1] == []
