@@ -81,8 +81,8 @@ def test_what_is_written_into_a_run_repeats_it(method: str):
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"metod": {}}, r"No section named 'metod'\. Did you mean 'method'\? Available: anonymizer, "
-                        r"batches, budget, data, loop, method, seed, start, target\."),
+        ({"metod": {}}, r"No section named 'metod'\. Did you mean 'method'\? Available: "
+                        r"anonymizer, batches, budget, data, loop, method, seed, start, target\."),
         ({"method": {"name": "penalti"}}, r"No method plug-in named 'penalti'\. Did you mean "
                                           r"'penalty'\? Available: .*constrained, .*spact\."),
         ({"anonymizer": {"name": "unet"}}, r"No model plug-in named 'unet'\..* "
@@ -138,11 +138,17 @@ def test_services_are_not_science():
 
 def test_a_run_repeats_itself_from_its_own_file(finished: Path, tmp_path: Path):
     """`velatura train RUN/config.toml --out other`, through the command line."""
-    code, out, err = tiny.main("train", str(finished / "config.toml"), "--out", str(tmp_path / "again"))
+    code, out, err = tiny.main(
+        "train", str(finished / "config.toml"), "--out", str(tmp_path / "again")
+    )
     assert (code, err) == (0, ""), out
-    one, other = (checkpoint.load(f / "anonymizer.safetensors") for f in (finished, tmp_path / "again"))
+    one, other = (
+        checkpoint.load(f / "anonymizer.safetensors") for f in (finished, tmp_path / "again")
+    )
     assert tiny.equal(list(one), list(other))
-    assert (finished / "config.toml").read_text() == (tmp_path / "again" / "config.toml").read_text()
+    assert (finished / "config.toml").read_text() == (
+        tmp_path / "again" / "config.toml"
+    ).read_text()
     assert one[1]["run"] == resolve(read_toml(finished / "config.toml")).values()
 
 
@@ -260,10 +266,16 @@ def exchange(folder: Path) -> None:
         (damage("config.toml", b"\xff\xfe"), r"config\.toml is not TOML: "),
         (damage("config.toml", b"sed = 3"), r"No section named 'sed'\. Did you mean 'seed'\?"),
         (damage("anonymizer.safetensors"), r"has not finished; continue it with `velatura train "),
-        (damage("anonymizer.safetensors", half=True), r"anonymizer\.safetensors is damaged or trun"),
+        (
+            damage("anonymizer.safetensors", half=True),
+            r"anonymizer\.safetensors is damaged or trun",
+        ),
         (damage("anonymizer.safetensors", b""), r"anonymizer\.safetensors is damaged or truncated"),
         (widen, r"anonymizer\.safetensors holds another architecture than FrameAnonymizer: 0 tens"),
-        (exchange, r"anonymizer\.safetensors holds another architecture than FrameAnonymizer: \d+ "),
+        (
+            exchange,
+            r"anonymizer\.safetensors holds another architecture than FrameAnonymizer: \d+ ",
+        ),
     ],
 )
 def test_what_cannot_be_loaded_is_one_sentence(change: Any, sentence: str, copy: Path):
@@ -371,8 +383,8 @@ def test_a_raw_network_is_kept_under_what_it_depends_on(tmp_path: Path, monkeypa
     others = tiny.noise_splits(n=16)
     for change, more in (
         ({"seed": 4}, {}), ({"start": {"epochs": 2}}, {}), ({"batches": {"shift": 1}}, {}),
-        ({"target": {"width": 16}}, {}), ({}, {"labels": "attributes"}), ({}, {"role": "adversary0"}),
-        ({}, {"splits": others}), ({}, {"section": Section("patch_mlp", resolve(
+        ({"target": {"width": 16}}, {}), ({}, {"labels": "attributes"}),
+        ({}, {"role": "adversary0"}), ({}, {"splits": others}), ({}, {"section": Section("patch_mlp", resolve(
             {"target": {"name": "patch_mlp"}}).target.config)}),
     ):  # fmt: skip
         known = {p.name for p in tmp_path.iterdir()}
@@ -411,7 +423,8 @@ def test_a_release_is_the_output_rounded_to_bytes(tmp_path: Path):
     assert out.clips.dtype == np.uint8
     assert np.abs(out.clips.astype(int) - exact).max() <= 1  # 0.5 may fall to either side
     assert (out.clips != exact).mean() < 0.001
-    assert (out.actions is data.actions) and (out.attributes is data.attributes)
+    assert out.actions is data.actions
+    assert out.attributes is data.attributes
     assert [p.name for p in tmp_path.iterdir()] == ["release.npy"]
 
 

@@ -104,7 +104,9 @@ def test_order_dependencies_and_reuse(tmp_path: Path):
 
 
 def test_where_all_is_done_nothing_is_started(tmp_path: Path):
-    jobs = [Job(name, "a", wrong, {}, needs, lambda: True) for name, needs in (("b", ("a",)), ("a", ()))]
+    jobs = [
+        Job(name, "a", wrong, {}, needs, lambda: True) for name, needs in (("b", ("a",)), ("a", ()))
+    ]
     assert [(e.kind, e.job.name) for e in run(jobs, 2, 1)] == [("reused", "b"), ("reused", "a")]
 
 

@@ -267,3 +267,48 @@ def test_two_views_of_a_still():
     """One frame has no halves: both views show it."""
     first, second = transforms.two_views(places(2, 1, 8, 8), generator(), size=8)
     assert first.shape == second.shape == (2, 3, 8, 8)
+
+
+# Standardising
+
+
+def test_standardise_by_hand():
+    """One pixel at .2, .4, .4, .6: mean .4, variance .02; the floor is half a level of 255."""
+    clips = torch.tensor([[0.2, 0.4], [0.4, 0.6]]).view(2, 2, 1, 1, 1)
+    out = transforms.standardise(clips).flatten()
+    scale = 0.2 / (0.02 + (0.5 / 255) ** 2) ** 0.5
+    expected = [0.5 - 0.2 * scale, 0.5, 0.5, 0.5 + 0.2 * scale]
+    assert out.tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_standardise_looks_at_each_pixel_alone_over_clips_and_frames():
+    clips = torch.rand(3, 4, 3, 5, 6, generator=generator())
+    out = transforms.standardise(clips)
+    for c in range(3):
+        for y in range(5):
+            for x in range(6):
+                pixel = clips[:, :, c, y, x].double()
+                spread = (pixel.var(correction=0) + (0.5 / 255) ** 2).sqrt()
+                expected = 0.5 + 0.2 * (pixel - pixel.mean()) / spread
+                torch.testing.assert_close(out[:, :, c, y, x], expected.float(), atol=1e-5, rtol=0)
+
+
+def test_standardise_sees_through_a_fixed_pattern():
+    """A pattern over everybody, with people a tenth as strong on top, hides nothing."""
+    clips = torch.rand(4, 3, 3, 8, 8, generator=generator())
+    pattern = torch.rand(3, 8, 8, generator=generator(1))
+    covered = 0.9 * pattern + 0.1 * clips
+    plain, seen = transforms.standardise(clips), transforms.standardise(covered)
+    torch.testing.assert_close(seen, plain, atol=0.02, rtol=0.02)
+
+
+def test_standardise_of_a_constant_is_grey_with_a_finite_slope():
+    """Where nothing varies there is nothing to stretch: rounding must not become a picture."""
+    clips = torch.full((2, 2, 3, 4, 4), 0.3, requires_grad=True)
+    out = transforms.standardise(clips)
+    torch.testing.assert_close(out, torch.full_like(out, 0.5), atol=1e-4, rtol=0)
+    (out * torch.rand(out.shape, generator=generator())).sum().backward()
+    assert torch.isfinite(clips.grad).all()
+    level = torch.zeros(2, 2, 1, 1, 1)
+    level[0, 0] = 1e-6  # less than a byte can hold
+    assert float((transforms.standardise(level) - 0.5).abs().max()) < 1e-3

@@ -30,6 +30,7 @@ QUICK = [
     "evaluation.start_epochs=1",
     "evaluation.epochs=1",
     "evaluation.seeds=[0]",
+    "evaluation.target_seeds=[0]",
     "evaluation.replicates=100",
 ]
 

@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +163,7 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
 # What workers do. Each takes the study's folder, reads its configuration, and writes one thing.
 
 
+@lru_cache(maxsize=1)  # a worker does many jobs of one study
 def _open(folder: str) -> tuple[Study, Splits, loop.Fabric]:
     study = resolve_study(read_toml(Path(folder) / "config.toml"))
     return study, load_data(study.base), loop.fabric(study.base.loop)
@@ -267,7 +268,7 @@ def work_examine(
     start, static = None, None
     if cfg.start == "raw":
         start = checkpoint.load(start_path(Path(folder), labels, network))[0]["network"]
-        if seed == cfg.seeds[0]:
+        if seed == first_seed(cfg, labels):
             # The examiner as it was before it saw this release, given the pixels as it knows
             # them: what a camera's present model, or an attacker who does not adapt, reads.
             names = (
@@ -353,9 +354,18 @@ def kinds_of(cfg: Evaluation) -> list[tuple[fit.Labels, str]]:
     return [*targets, *(("attributes", name) for name in cfg.attackers)]
 
 
+def first_seed(cfg: Evaluation, labels: fit.Labels) -> int:
+    """The seed whose job also scores the examiner as it was before it saw the release."""
+    return (cfg.target_seeds if labels == "actions" else cfg.seeds)[0]
+
+
 def fits_of(cfg: Evaluation) -> list[tuple[fit.Labels, str, int]]:
     """Every examiner of one row: what it learns, its network, its seed."""
-    return [(labels, name, seed) for seed in cfg.seeds for labels, name in kinds_of(cfg)]
+    return [
+        (labels, name, seed)
+        for labels, name in kinds_of(cfg)
+        for seed in (cfg.target_seeds if labels == "actions" else cfg.seeds)
+    ]
 
 
 def plan(study: Study, folder: Path) -> list[Job]:
@@ -456,7 +466,7 @@ def summarize(
     static, plugin = [], []
     if cfg.start == "raw":
         for labels, network in kinds_of(cfg):
-            path = score_path(folder, row.name, labels, network, cfg.seeds[0])
+            path = score_path(folder, row.name, labels, network, first_seed(cfg, labels))
             scores = checkpoint.load(path)[0]["static"].numpy()
             if labels == "actions":
                 plugin.append(metrics.top1(scores, test.actions))

@@ -74,7 +74,10 @@ def compute() -> Result:
 
     players = toy_players("adversaries", norm=False)
     loop = FakeLoop(players, batch=lambda step: mine(toy_batch(step, ITEMS)))
-    cfg = constrained.Config(steps=4, restart_every=2, dual_rate=5.0, utility_bound=0.9)
+    # Without the privacy term f_A follows the multiplier alone; far from both of its limits.
+    cfg = constrained.Config(
+        steps=4, dual_rate=5.0, dual_limit=100.0, utility_bound=0.9, privacy_weight=0.0
+    )
     constrained.train(players, cfg, loop)
     result["multiplier"] = loop.kept["multiplier"].value
     return result

@@ -152,7 +152,9 @@ def test_a_memory_map_will_do(tmp_path: Path):
     data = tiny.noise()
     np.save(tmp_path / "x.npy", data.clips)
     mapped = data.with_clips(np.load(tmp_path / "x.npy", mmap_mode="r"), data.name, "x")
-    assert all(map(torch.equal, parts(Batches(mapped, CFG, 3).at(2)), parts(Batches(data, CFG, 3).at(2))))
+    assert all(
+        map(torch.equal, parts(Batches(mapped, CFG, 3).at(2)), parts(Batches(data, CFG, 3).at(2)))
+    )
 
 
 # ------------------------------------------------------------------------------------ freezing
@@ -160,7 +162,9 @@ def test_a_memory_map_will_do(tmp_path: Path):
 
 def a_network() -> nn.Sequential:
     torch.manual_seed(0)
-    made = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(16, 2))
+    made = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(16, 2)
+    )
     made[2].eval()
     made[0].bias.requires_grad_(False)
     return made

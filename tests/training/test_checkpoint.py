@@ -77,7 +77,9 @@ def test_an_optimiser_goes_on_where_it_was(file: Path):
     """The third step after saving and loading is the third step without."""
 
     def steps(state: dict[str, Any], count: int) -> dict[str, Any]:
-        network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
+        network = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2)
+        )
         groups = [{"params": list(network[:2].parameters())}, {"params": network[3].weight}]
         optimizer = torch.optim.Adam(groups, 1e-3)
         network.load_state_dict(state["network"])

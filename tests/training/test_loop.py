@@ -47,7 +47,7 @@ def test_a_term_that_is_not_finite_stops_the_run(value: float, where: str, tmp_p
     network, optimizer = a_game()
     steps = a_loop(tmp_path, save_every=2)
     steps.keep(network=network, optimizer=optimizer)
-    with pytest.raises(Failure) as caught:
+    with pytest.raises(Failure) as caught:  # noqa: PT012
         for step in steps.steps(9):
             loss = network(torch.ones(1, 3)).square().sum()
             before = network.weight.detach().clone()
@@ -73,7 +73,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path: Path):
     """The root's slope at zero: every term is finite and the gradient is not."""
     network, optimizer = a_game()
     steps = a_loop(tmp_path)
-    with pytest.raises(Failure) as caught:
+    with pytest.raises(Failure) as caught:  # noqa: PT012
         for _ in steps.steps(3):
             loss = (network(torch.ones(1, 3)) * 0).sqrt().sum()
             steps.update(optimizer, {"loss": loss}, "adversaries")
@@ -84,9 +84,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path: Path):
     assert torch.equal(network.weight, torch.ones(1, 3))
 
 
-def test_a_run_that_blows_up_ends_with_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_run_that_blows_up_ends_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A real run whose learning rate is absurd; its last checkpoint is whole and finite."""
     monkeypatch.setenv("VELATURA_CACHE", str(tmp_path / "cache"))
     wild = {"lr_anonymizer": 1e30, "steps": 9}
@@ -101,7 +99,9 @@ def test_a_run_that_blows_up_ends_with_a_sentence(
 # ------------------------------------------------------------------------------------- descent
 
 
-@pytest.mark.parametrize(("limit", "expected"), [(1.0, 1.0), (0.0, 12 * 3**0.5), (99.0, 12 * 3**0.5)])
+@pytest.mark.parametrize(
+    ("limit", "expected"), [(1.0, 1.0), (0.0, 12 * 3**0.5), (99.0, 12 * 3**0.5)]
+)
 def test_gradients_are_clipped_to_their_norm(limit: float, expected: float, tmp_path: Path):
     """d/dw of 2 (w . 1)^2 at w = 1 is 12 in each of three directions."""
     network, optimizer = a_game()

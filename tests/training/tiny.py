@@ -7,6 +7,7 @@ small as it can be while every part of the chain still does its work.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import os
 import shutil
@@ -117,6 +118,8 @@ def main(*words: str) -> tuple[int, str, str]:
     from velatura import cli
 
     out, err, code = io.StringIO(), io.StringIO(), 0
+    # The checks of types that conftest.py adds do not know typer's own context class.
+    cli._velatura = inspect.unwrap(cli._velatura)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             cli.main(list(words))

@@ -48,24 +48,24 @@ BUDGET = "adversaries"
 
 @config
 class Config:
-    utility_bound: Annotated[float, Field(gt=0)] = 0.5
+    utility_bound: Annotated[float, Field(gt=0)] = 1.0
     """Cross-entropy of f_T that is acceptable, nats. The knob of the trade-off."""
-    privacy_weight: Annotated[float, Field(ge=0)] = 4.0
-    feature_weight: Annotated[float, Field(ge=0)] = 0.5
+    privacy_weight: Annotated[float, Field(ge=0)] = 8.0
+    feature_weight: Annotated[float, Field(ge=0)] = 0.1
     feature_bound: Annotated[float, Field(ge=0)] = 0.5
     """Relative distance of the teacher's features that is free."""
     change_weight: Annotated[float, Field(ge=0)] = 20.0
-    change_bound: Annotated[float, Field(ge=0)] = 0.2
+    change_bound: Annotated[float, Field(ge=0)] = 0.3
     """RMS change of a clip that is free, intensities in [0, 1]: the picture stays a picture."""
     dual_rate: Annotated[float, Field(gt=0)] = 0.05
     """Step of the multiplier per unit of violation."""
-    dual_limit: Annotated[float, Field(gt=0)] = 10.0
+    dual_limit: Annotated[float, Field(gt=0)] = 3.0
     adversaries: Annotated[tuple[str, ...], Field(min_length=1)] = ("frame_cnn", "clip_cnn")
     """Networks of the set; may repeat."""
     restart_every: Annotated[int, Field(ge=0)] = 100
     """Steps after which the next adversary of the set starts anew; 0 never."""
     steps: Annotated[int, Field(ge=1)] = 300
-    lr_anonymizer: Annotated[float, Field(gt=0)] = 3e-3
+    lr_anonymizer: Annotated[float, Field(gt=0)] = 2e-3
     lr_target: Annotated[float, Field(gt=0)] = 1e-3
     lr_budget: Annotated[float, Field(gt=0)] = 1e-3
 

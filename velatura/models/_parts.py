@@ -75,7 +75,8 @@ class FrameClassifier(nn.Module):
     Args:
         encoder: (N, 3, H, W) to (N, D), with ``width`` = D.
         outputs: number of logits.
-        frames: how many frames of a clip it looks at, evenly spread.
+        frames: how many frames of a clip it looks at: drawn at random in training, which costs
+            little and shows it all of them in time; twice as many, evenly spread, otherwise.
     """
 
     def __init__(self, encoder: nn.Module, outputs: int, frames: int):
@@ -85,7 +86,14 @@ class FrameClassifier(nn.Module):
 
     def forward(self, clips: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b k"]:
         b, t = clips.shape[:2]
-        keep = torch.linspace(0, t - 1, min(self.frames, t), device=clips.device).round().long()
+        if self.training:
+            keep = torch.randperm(t)[: self.frames].to(clips.device)
+        else:
+            keep = (
+                torch.linspace(0, t - 1, min(2 * self.frames, t), device=clips.device)
+                .round()
+                .long()
+            )
         looked = clips[:, keep].flatten(0, 1).contiguous(memory_format=torch.channels_last)
         logits = self.head(self.encoder(looked))
         return logits.view(b, len(keep), -1).mean(1)

@@ -21,7 +21,7 @@ from velatura.config import config
 class Config:
     width: Annotated[int, Field(ge=16, le=1024)] = 128
     depth: Annotated[int, Field(ge=1, le=24)] = 3
-    frames: Annotated[int, Field(ge=1)] = 3
+    frames: Annotated[int, Field(ge=1)] = 2
     """Frames of a clip it looks at, evenly spread."""
     patch: Annotated[int, Field(ge=2)] = 8
     """Side of a patch, pixels."""

@@ -19,7 +19,7 @@ class Config:
     weights: str = ""
     """torchvision's name, such as ``"DEFAULT"`` (downloads); ``""``: fresh."""
     frames: Annotated[int, Field(ge=1)] = 4
-    """Frames of a clip that the classifier looks at."""
+    """Frames of a clip that the classifier looks at in training; twice as many otherwise."""
 
 
 def encoder(cfg: Config) -> nn.Module:

@@ -28,7 +28,9 @@ class Config:
     attackers: tuple[str, ...] = ("frame_cnn", "clip_cnn", "patch_mlp")
     """Networks that learn the attributes: leakage."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1)
-    """One fresh network per architecture and seed."""
+    """One fresh attacker per architecture and seed."""
+    target_seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1)
+    """One fresh target per architecture and seed."""
     start: Literal["raw", "scratch"] = "raw"
     """Where an examiner starts: trained on raw clips by itself, as an attacker with footage of
     his own would, or with random weights. Either way it shares nothing with training."""
@@ -123,10 +125,10 @@ def standardise(clips: np.ndarray, known: Statistics) -> np.ndarray:
 
     An anonymizer that paints one fixed pattern over everyone and leaves the person in faint
     traces fools a network that is handed the picture as it is. The first thing an attacker
-    does is this. 2.5 deviations to either side fill the range.
+    does is this. 3 deviations to either side fill the range.
     """
     z = (clips.astype(np.float32) - known.mean) / known.deviation
-    return (127.5 + 51 * z).round().clip(0, 255).astype(np.uint8)
+    return (127.5 + 42.5 * z).round().clip(0, 255).astype(np.uint8)
 
 
 def all_alike(clips: np.ndarray) -> bool:

@@ -108,7 +108,7 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
     """Of all bytes in order of name: safetensors itself keeps none."""
     value = 0
     for _, tensor in sorted(tensors.items()):
-        value = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy(), value)
+        value = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, value)
     return str(value)
 
 

@@ -50,7 +50,7 @@ class Config:
     """Steps between checkpoints."""
     log_every: Annotated[int, Field(ge=1)] = 10
     """Steps between lines of the log."""
-    clip_gradient: Annotated[float, Field(ge=0)] = 5.0
+    clip_gradient: Annotated[float, Field(ge=0)] = 1.0
     """Largest norm of a player's gradient; 0 never clips."""
 
 
