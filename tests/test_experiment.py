@@ -18,7 +18,7 @@ from training import tiny
 from velatura import experiment
 from velatura.config import read_toml, to_toml
 from velatura.errors import BadInput
-from velatura.experiment import Section, load_anonymizer, locked, raw_network, resolve
+from velatura.experiment import load_anonymizer, locked, raw_network, resolve
 from velatura.layout import Splits
 from velatura.training import checkpoint, fit, loop
 
@@ -384,8 +384,8 @@ def test_a_raw_network_is_kept_under_what_it_depends_on(tmp_path: Path, monkeypa
     for change, more in (
         ({"seed": 4}, {}), ({"start": {"epochs": 2}}, {}), ({"batches": {"shift": 1}}, {}),
         ({"target": {"width": 16}}, {}), ({}, {"labels": "attributes"}),
-        ({}, {"role": "adversary0"}), ({}, {"splits": others}), ({}, {"section": Section("patch_mlp", resolve(
-            {"target": {"name": "patch_mlp"}}).target.config)}),
+        ({}, {"role": "adversary0"}), ({}, {"splits": others}),
+        ({}, {"section": resolve({"target": {"name": "patch_mlp"}}).target}),
     ):  # fmt: skip
         known = {p.name for p in tmp_path.iterdir()}
         new = trained(tmp_path, resolve(tiny.values(**change)), more.pop("splits", splits), **more)

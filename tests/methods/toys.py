@@ -161,6 +161,9 @@ class FakeLoop(Loop):
             yield self.step
         self.states.append(state(self.players))
 
+    def anneal(self, optimizer: torch.optim.Optimizer, *rate: float) -> None:
+        """The rate of a toy does not change."""
+
     def update(self, optimizer: torch.optim.Optimizer, terms: Any, player: str) -> None:
         optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()

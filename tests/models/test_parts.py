@@ -182,17 +182,26 @@ def test_the_light_anonymizer_is_one_function_in_both_modes():
 # Which frames a classifier looks at
 
 
+class Mean(Spy):
+    """Frames to the mean of each colour."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).mean((2, 3))
+
+
 @pytest.mark.parametrize(
     ("t", "frames", "expected"),
-    [(9, 3, [0, 4, 8]), (8, 1, [0]), (2, 4, [0, 1]), (4, 4, [0, 1, 2, 3])],
+    [
+        (9, 2, [0, 3, 5, 8]),
+        (9, 1, [0, 8]),
+        (2, 4, [0, 1]),
+        (4, 3, [0, 1, 2, 3]),
+    ],
 )
 def test_a_frame_classifier_spreads_its_looks_and_averages(t: int, frames: int, expected: list):
-    class Mean(Spy):
-        def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x).mean((2, 3))
-
+    """In evaluation: twice as many as in training, from the first frame to the last."""
     spy = Mean()
-    network = FrameClassifier(spy, 2, frames)
+    network = FrameClassifier(spy, 2, frames).eval()
     clips = torch.rand(3, t, 3, 4, 4)
     logits = network(clips)
     looked = spy.seen[0].view(3, len(expected), 3, 4, 4)
@@ -201,11 +210,27 @@ def test_a_frame_classifier_spreads_its_looks_and_averages(t: int, frames: int, 
     torch.testing.assert_close(logits, each.mean(0))
 
 
-def test_a_budget_is_a_head_of_two_layers_on_its_encoder():
-    class Mean(Spy):
-        def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x).mean((2, 3))
+@pytest.mark.parametrize(("t", "frames"), [(6, 2), (6, 1), (2, 4)])
+def test_a_frame_classifier_in_training_draws_frames_and_in_time_sees_all(t: int, frames: int):
+    """None twice at once; the same ones of every clip; the answer is their mean."""
+    spy = Mean()
+    network = FrameClassifier(spy, 2, frames).train()
+    clips = torch.rand(3, t, 3, 4, 4)
+    found = set()
+    for _ in range(60):
+        spy.seen.clear()
+        logits = network(clips)
+        looked = spy.seen[0].view(3, -1, 3, 4, 4)
+        which = [[k for k in range(t) if torch.equal(clips[0, k], one)][0] for one in looked[0]]
+        assert len(which) == len(set(which)) == min(frames, t)
+        assert torch.equal(looked, clips[:, which])
+        each = torch.stack([network.head(clips[:, k].mean((2, 3))) for k in which])
+        torch.testing.assert_close(logits, each.mean(0))
+        found.update(which)
+    assert found == set(range(t))
 
+
+def test_a_budget_is_a_head_of_two_layers_on_its_encoder():
     network = Budget(Mean(), 7)
     frames = torch.rand(4, 3, 8, 8)
     first, second = network.head[0], network.head[2]

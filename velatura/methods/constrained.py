@@ -65,6 +65,8 @@ class Config:
     restart_every: Annotated[int, Field(ge=0)] = 100
     """Steps after which the next adversary of the set starts anew; 0 never."""
     steps: Annotated[int, Field(ge=1)] = 300
+    anneal: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Last share of the steps, over which f_A's rate falls to zero; the paper's is constant."""
     lr_anonymizer: Annotated[float, Field(gt=0)] = 2e-3
     lr_target: Annotated[float, Field(gt=0)] = 1e-3
     lr_budget: Annotated[float, Field(gt=0)] = 1e-3
@@ -164,6 +166,7 @@ def train(players: Players, cfg: Config, loop: Loop) -> None:
         if cfg.restart_every and step and step % cfg.restart_every == 0:
             restart(players.f_B, start, both, step // cfg.restart_every - 1)
         batch = loop.batches.at(step)
+        loop.anneal(f_A, cfg.lr_anonymizer, cfg.steps, cfg.anneal)
         with loop.precision():
             terms, released = step_anonymizer(players, batch, cfg, multiplier.value)
         loop.update(f_A, terms, "anonymizer")

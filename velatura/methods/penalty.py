@@ -43,6 +43,8 @@ class Config:
     identity_steps: Annotated[int, Field(ge=0)] = 0
     """Steps of reconstruction before the game, for an f_A that does not start as the identity."""
     steps: Annotated[int, Field(ge=1)] = 1000
+    anneal: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Last share of the steps, over which f_A's rate falls to zero; the paper's is constant."""
     lr_anonymizer: Annotated[float, Field(gt=0)] = 4e-5
     lr_target: Annotated[float, Field(gt=0)] = 1e-4
     lr_budget: Annotated[float, Field(gt=0)] = 1e-4
@@ -118,6 +120,7 @@ def train(players: Players, cfg: Config, loop: Loop) -> None:
     for step in loop.steps(cfg.identity_steps + cfg.steps):
         batch = loop.batches.at(step)
         released = None
+        loop.anneal(f_A, cfg.lr_anonymizer, cfg.identity_steps + cfg.steps, cfg.anneal)
         if step < cfg.identity_steps:
             with loop.precision():
                 terms = step_identity(players, batch)

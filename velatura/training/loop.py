@@ -200,6 +200,15 @@ class Loop:
                 if self.step % self.cfg.save_every == 0 or self.step == total:
                     self.save()
 
+    def anneal(self, optimizer: torch.optim.Optimizer, lr: float, total: int, share: float) -> None:
+        """A constant rate that falls linearly to zero over the last ``share`` of the steps.
+
+        A game that is stopped at full speed ends wherever its last swing took it.
+        """
+        left = (total - self.step) / max(share * total, 1e-9)
+        for group in optimizer.param_groups:
+            group["lr"] = lr * min(left, 1.0) if share else lr
+
     def update(
         self, optimizer: torch.optim.Optimizer, terms: Mapping[str, Tensor], player: str
     ) -> None:
