@@ -71,7 +71,8 @@ class Measurement:
 
     Attributes:
         metric: ``"top1"``, ``"cmap"``, ``"ap"``, ``"auroc"`` ...
-        value, low, high: the number and its 95 % bootstrap interval, in ``unit``.
+        value, low, high: the number and its 95 % bootstrap interval, in ``unit``; None where it has
+            no meaning, such as U when raw video itself is not above chance.
         better: ``"higher"`` or ``"lower"``, for whoever wants privacy and utility.
         row: the method's label in the table.
         probe: the fresh network that measured it, such as ``"frame_cnn"``.
@@ -83,9 +84,9 @@ class Measurement:
     """
 
     metric: str
-    value: float
-    low: float
-    high: float
+    value: float | None
+    low: float | None
+    high: float | None
     unit: str
     better: str
     row: str

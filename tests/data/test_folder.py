@@ -168,11 +168,28 @@ def test_subset_of_classes_and_attributes(config, videos):
     video(videos / "wave" / "0.mp4", 100)
     rows = [*standard(), line("wave/0.mp4", "train", "w")]
     assert load(config(rows)).train.action_names == ("golf", "pour", "wave")
-    part = load(config(rows, classes=["pour", "golf"], attributes=["nudity"]))
+    part = load(
+        config(
+            rows,
+            classes=(
+                "pour",
+                "golf",
+            ),
+            attributes=("nudity",),
+        )
+    )
     assert part.train.action_names == ("golf", "pour")
     assert part.test.attribute_names == ("nudity",)
     assert part.test.attributes.tolist() == [[1], [0], [0], [1]] * 2
-    swapped = load(config(standard(), attributes=["nudity", "face"])).test
+    swapped = load(
+        config(
+            standard(),
+            attributes=(
+                "nudity",
+                "face",
+            ),
+        )
+    ).test
     assert swapped.attributes[:4].tolist() == [[1, 0], [0, 1], [0, 0], [1, 1]]
 
 
@@ -186,7 +203,7 @@ def test_cache_is_used_and_noticed_when_stale(config, videos, monkeypatch):
     again = load(cfg, progress=lambda *_: pytest.fail("decoded again"))
     assert [p.fingerprint for p in again] == [p.fingerprint for p in first]
     assert np.array_equal(again.test.clips, first.test.clips)
-    assert load(config(standard(), attributes=["face"])).train.attribute_names == ("face",)
+    assert load(config(standard(), attributes=("face",))).train.attribute_names == ("face",)
     monkeypatch.undo()
     path = videos / "golf" / "0.mp4"
     before = path.stat()
@@ -307,15 +324,23 @@ def test_missing_places(config):
 
 def test_unknown_names(config):
     with pytest.raises(BadInput, match="No attribute named 'nuditi'. Did you mean 'nudity'"):
-        load(config(standard(), attributes=["nuditi"]))
+        load(config(standard(), attributes=("nuditi",)))
     with pytest.raises(BadInput, match="No class named 'gold'. Did you mean 'golf'"):
-        load(config(standard(), classes=["gold", "pour"]))
+        load(
+            config(
+                standard(),
+                classes=(
+                    "gold",
+                    "pour",
+                ),
+            )
+        )
 
 
 def test_what_cannot_be_learnt(config):
     rows = standard()
     with pytest.raises(BadInput, match="only 'golf'"):
-        load(config(rows, classes=["golf"]))
+        load(config(rows, classes=("golf",)))
     only_test = [r for r in rows if r["split"] == "test" or r["video"].startswith("golf")]
     with pytest.raises(BadInput, match="Class 'pour' has no training clips"):
         load(config(only_test))
@@ -329,7 +354,7 @@ def test_what_cannot_be_learnt(config):
             row["attributes"]["face"] = value
         with pytest.raises(BadInput, match=f"'face' has no {missing} train clip"):
             load(config(rows))
-    assert load(config(rows, attributes=["nudity"])).test.attribute_names == ("nudity",)
+    assert load(config(rows, attributes=("nudity",))).test.attribute_names == ("nudity",)
 
 
 def test_size_within_stored(config):

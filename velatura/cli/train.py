@@ -47,7 +47,13 @@ def train(
     import json as text
 
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     from velatura import experiment
     from velatura.config import apply_sets, read_toml
@@ -62,7 +68,7 @@ def train(
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(30),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", style="dim"),
         console=console,

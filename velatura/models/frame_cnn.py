@@ -20,7 +20,7 @@ from velatura.models._parts import FrameClassifier
 class Config:
     width: Annotated[int, Field(ge=8, le=1024)] = 32
     """Channels after the stem."""
-    frames: Annotated[int, Field(ge=1)] = 2
+    frames: Annotated[int, Field(ge=1)] = 3
     """Frames of a clip it looks at in training; twice as many otherwise."""
 
 

@@ -106,7 +106,7 @@ class Statistics(NamedTuple):
     deviation: np.ndarray
 
 
-def statistics(clips: np.ndarray, most: int = 512) -> Statistics:
+def statistics(clips: np.ndarray, most: int = 256) -> Statistics:
     """Per-pixel mean and deviation of (N, T, C, H, W) uint8, from at most ``most`` of them."""
     total = square = np.zeros(clips.shape[2:], np.float64)
     chosen = clips[:: -(-len(clips) // most)]
