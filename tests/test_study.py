@@ -48,8 +48,8 @@ def study_text() -> str:
     values = tiny.values()
     del values["method"]
     values["evaluation"] = {
-        "attackers": ["frame_cnn"], "seeds": [0], "start": "scratch", "epochs": 1,
-        "replicates": 100,
+        "attackers": ["frame_cnn"], "seeds": [0], "target_seeds": [0], "start": "scratch",
+        "epochs": 1, "replicates": 100,
     }  # fmt: skip
     return 'title = "Small"\n' + to_toml(values) + ROWS
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -151,7 +152,8 @@ def test_a_signal_stops_both_ranks_after_the_same_step(cache: Path, tmp_path: Pa
     code, err = ended(process)
     assert code != 0
     assert err.count("Interrupted; the run is saved in") == 2, err
-    assert "Traceback" not in err
+    # torchrun may print a traceback of its own; none of ours is in it.
+    assert not re.search(r'File ".*/velatura/', err), err
     assert checkpoint.load(out / "checkpoint.safetensors")[0]["step"] >= 2
 
 
