@@ -79,6 +79,7 @@ def _begin(messages: Any, threads: int) -> None:
     # The parent decides what Ctrl-C means; it sends SIGTERM, which a training loop turns into
     # a checkpoint, and which ends anything else.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     parent = os.getppid()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     import torch
@@ -124,7 +125,13 @@ def run(jobs: list[Job], workers: int, threads: int) -> Iterator[Event]:
                         workers, context, _begin, (messages, threads)
                     )
                     waiting.remove(job)
-                    running[pool.submit(_call, job.call, job.name, job.arguments)] = job
+                    # The first submit starts the workers. They inherit the blocked interrupt,
+                    # so that one that arrives while they import does not end in a traceback.
+                    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+                    try:
+                        running[pool.submit(_call, job.call, job.name, job.arguments)] = job
+                    finally:
+                        signal.pthread_sigmask(signal.SIG_SETMASK, before)
                     yield Event("start", job)
             over, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
             for message in _drain(messages):
