@@ -68,7 +68,8 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         at = ".".join(str(part) for part in first["loc"]) or where
-        got = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
+        absent = first["type"] == "missing"
+        got = "" if absent or isinstance(first["input"], dict) else f", got {first['input']!r}"
         raise BadInput(f"{prefix}{at}: {first['msg']}{got}.") from None
 
 

@@ -292,12 +292,14 @@ def work_examine(
 def write_seen(path: Path, clips: np.ndarray, known: Statistics, cfg: Evaluation) -> None:
     """What an examiner is handed of a release: standardised, or as it is; whole or not at all."""
     partial_path = path.with_suffix(".part")
-    out = np.lib.format.open_memmap(partial_path, "w+", np.uint8, clips.shape)
-    for start in range(0, len(clips), 64):
-        part = clips[start : start + 64]
-        out[start : start + 64] = standardise(part, known) if cfg.standardise else part
-    out.flush()
-    del out
+    about = {"descr": "|u1", "fortran_order": False, "shape": clips.shape}
+    # Written in order, not through a memory map: there a full disk is a signal, not an error.
+    with partial_path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, about)
+        for start in range(0, len(clips), 64):
+            part = clips[start : start + 64]
+            seen = standardise(part, known) if cfg.standardise else part
+            file.write(np.ascontiguousarray(seen).tobytes())
     os.replace(partial_path, path)
 
 

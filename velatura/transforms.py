@@ -38,8 +38,8 @@ def augment(
         generator: a CPU generator; draws a fixed number of values per clip.
         size: side of the window, pixels.
         frames: length of the window.
-        shift: clips that are no larger than ``size`` are padded by so many pixels on each
-            side (edge repeated) before cutting, so that position varies.
+        shift: clips smaller than ``size + 2 * shift`` are padded by so many pixels on each side
+            (edge repeated) before cutting, so that position varies.
         flip: mirror half of the clips left to right.
         light: brightness and contrast vary by up to this fraction.
 
