@@ -268,7 +268,7 @@ def work_examine(
     start, static = None, None
     if cfg.start == "raw":
         start = checkpoint.load(start_path(Path(folder), labels, network))[0]["network"]
-        if seed == first_seed(cfg, labels):
+        if seed == seeds_of(cfg, labels)[0]:
             # The examiner as it was before it saw this release, given the pixels as it knows
             # them: what a camera's present model, or an attacker who does not adapt, reads.
             names = (
@@ -356,17 +356,16 @@ def kinds_of(cfg: Evaluation) -> list[tuple[fit.Labels, str]]:
     return [*targets, *(("attributes", name) for name in cfg.attackers)]
 
 
-def first_seed(cfg: Evaluation, labels: fit.Labels) -> int:
-    """The seed whose job also scores the examiner as it was before it saw the release."""
-    return (cfg.target_seeds if labels == "actions" else cfg.seeds)[0]
+def seeds_of(cfg: Evaluation, labels: fit.Labels) -> tuple[int, ...]:
+    """The seeds of targets, or of attackers; the first one's job also scores the examiner as it
+    was before it saw the release."""
+    return cfg.target_seeds if labels == "actions" else cfg.seeds
 
 
 def fits_of(cfg: Evaluation) -> list[tuple[fit.Labels, str, int]]:
     """Every examiner of one row: what it learns, its network, its seed."""
     return [
-        (labels, name, seed)
-        for labels, name in kinds_of(cfg)
-        for seed in (cfg.target_seeds if labels == "actions" else cfg.seeds)
+        (labels, name, seed) for labels, name in kinds_of(cfg) for seed in seeds_of(cfg, labels)
     ]
 
 
@@ -468,7 +467,7 @@ def summarize(
     static, plugin = [], []
     if cfg.start == "raw":
         for labels, network in kinds_of(cfg):
-            path = score_path(folder, row.name, labels, network, first_seed(cfg, labels))
+            path = score_path(folder, row.name, labels, network, seeds_of(cfg, labels)[0])
             scores = checkpoint.load(path)[0]["static"].numpy()
             if labels == "actions":
                 plugin.append(metrics.top1(scores, test.actions))
