@@ -1,7 +1,7 @@
 """The formulas, one function each: pure, differentiable, no state.
 
-Reductions are means over the batch unless said otherwise. In a distributed run NT-Xent
-gathers the embeddings of all ranks, so that splitting a batch does not change it.
+Reductions are means over the batch unless said otherwise. In a distributed run, what looks at
+the whole batch looks at that of all ranks, so that splitting a batch does not change it.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+
+from velatura import ranks
 
 __all__ = [
     "feature_hinge",
@@ -95,7 +96,8 @@ def _mean_square(clips: Tensor, anonymized: Tensor, per: Per, space: Space) -> T
     if space == "imagenet":
         difference = difference / difference.new_tensor(IMAGENET_STD).view(3, 1, 1)
     first = {"frame": 2, "clip": 1, "batch": 0}[per]  # the first axis that is averaged away
-    return difference.square().flatten(first).mean(-1).flatten()
+    mean_square = difference.square().flatten(first).mean(-1).flatten()
+    return ranks.mean(mean_square) if per == "batch" else mean_square
 
 
 def nt_xent(
@@ -120,7 +122,7 @@ def nt_xent(
     Source: Chen et al., 2020, SimCLR, Eq. 1, https://arxiv.org/abs/2002.05709
     """
     first, second = F.normalize(first.float(), dim=1), F.normalize(second.float(), dim=1)
-    first, second = _gather(first), _gather(second)
+    first, second = ranks.gather(first), ranks.gather(second)
     n = len(first)
     if n < 2:
         raise ValueError("NT-Xent needs at least 2 items: with one there is no negative.")
@@ -132,35 +134,6 @@ def nt_xent(
     )
     positives = torch.arange(2 * n, device=both.device).roll(n)  # view i's other view
     return F.cross_entropy(similarity, positives)
-
-
-class _Gather(torch.autograd.Function):
-    """Rows of all ranks, in rank order; backward returns each rank the slope of its own rows.
-
-    Every rank computes the same joint loss, and DDP averages gradients over ranks. Summing
-    the slopes over ranks here and averaging there gives the joint batch's gradient.
-    """
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, rows: Tensor) -> Tensor:
-        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, rows.contiguous())
-        ctx.rows = len(rows)  # type: ignore[attr-defined]
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *slopes: Tensor) -> Tensor:
-        slope = slopes[0].contiguous()
-        dist.all_reduce(slope)
-        start = dist.get_rank() * ctx.rows  # type: ignore[attr-defined]
-        return slope[start : start + ctx.rows]  # type: ignore[attr-defined]
-
-
-def _gather(rows: Tensor) -> Tensor:
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return rows
-    gathered: Tensor = _Gather.apply(rows)
-    return gathered
 
 
 def supervised(

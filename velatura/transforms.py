@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from velatura import ranks
+
 __all__ = ["augment", "centre", "standardise", "to_unit", "two_views"]
 
 
@@ -80,7 +82,8 @@ def standardise(clips: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h w"]
 
     An anonymizer that covers everyone with one fixed pattern and leaves the person in faint
     traces on top looks private and fools a network that is handed the picture as it is. An
-    attacker who has many clips subtracts the pattern. The gradient flows through.
+    attacker who has many clips subtracts the pattern. The gradient flows through. In a
+    distributed run mean and deviation are those of the clips of all ranks.
 
     Args:
         clips: (B, T, C, H, W) in [0, 1]; B * T of at least 2.
@@ -89,8 +92,8 @@ def standardise(clips: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h w"]
         The same shape, about [0, 1] but not bounded.
     """
     x = clips.float()
-    mean = x.mean((0, 1), keepdim=True)
-    variance = (x - mean).square().mean((0, 1), keepdim=True)
+    mean = ranks.mean(x.mean((0, 1), keepdim=True))
+    variance = ranks.mean((x - mean).square().mean((0, 1), keepdim=True))
     # Half a level of 255 is rounding, not signal.
     return 0.5 + 0.2 * (x - mean) / (variance + (0.5 / 255) ** 2).sqrt()
 

@@ -174,14 +174,15 @@ def changed(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 def test_a_restart_resets_one_adversary_by_turns_and_its_optimiser():
     players = toy_players("adversaries")
-    start = copy.deepcopy(players.f_B.state_dict())
+    fresh = copy.deepcopy(players.f_B)
+    start = fresh.state_dict()
     everyone = [*players.f_T.parameters(), *players.f_B.parameters()]
     optimizer = torch.optim.Adam(everyone, 0.01)
     for turn, index in ((0, 0), (1, 1), (2, 0), (3, 1)):
         constrained.step_adversaries(players, toy_batch(), toy_batch().clips)["loss"].backward()
         optimizer.step()
         before = copy.deepcopy(players.f_B.state_dict())
-        constrained.restart(players.f_B, start, optimizer, turn)
+        constrained.restart(players.f_B, fresh, optimizer, turn)
         now = players.f_B.state_dict()
         for key in now:
             expected = start if key.startswith(f"{index}.") else before

@@ -53,6 +53,7 @@ def compute() -> Result:
     for page, cfg in (
         (penalty, penalty.Config(bound=0.289, penalty_weight=5.0)),
         (penalty, penalty.Config(bound=1.28, penalty_weight=5.0, per="frame", space="imagenet")),
+        (penalty, penalty.Config(bound=0.28, penalty_weight=5.0, per="batch")),
         (spact, spact.Config()),
     ):
         name = f"{page.__name__} {getattr(cfg, 'per', '')}"
@@ -112,7 +113,7 @@ STEPS = [
     "nt_xent",
     *(
         f"velatura.methods.{name} {step}"
-        for name in ("penalty clip", "penalty frame", "spact ")
+        for name in ("penalty clip", "penalty frame", "penalty batch", "spact ")
         for step in ("1", "2 True", "2 False")
     ),
     "constrained 1",
@@ -120,16 +121,7 @@ STEPS = [
 ]
 
 
-# A process standardises with the clips of its own share, not of the joint batch.
-OWN_SHARE = pytest.mark.xfail(
-    strict=True, reason="constrained: each process standardises with its own clips"
-)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=OWN_SHARE if n.startswith("constrained") else ()) for n in STEPS],
-)
+@pytest.mark.parametrize("name", STEPS)
 def test_loss_and_averaged_gradient_are_those_of_the_joint_batch(
     name: str, one: Result, two: list[Result]
 ):

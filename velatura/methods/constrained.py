@@ -23,7 +23,7 @@ constraint, Rezende and Viola, https://arxiv.org/abs/1810.00597
 from __future__ import annotations
 
 import copy
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -160,11 +160,13 @@ def train(players: Players, cfg: Config, loop: Loop) -> None:
         ]
     )
     multiplier = Multiplier(1.0, cfg.dual_rate, cfg.dual_limit)
-    start = copy.deepcopy(players.f_B.state_dict())  # what a restarted adversary returns to
-    loop.keep(**players.modules(), optimizer_A=f_A, optimizer_TB=both, multiplier=multiplier)
+    fresh = copy.deepcopy(players.f_B).requires_grad_(False)  # what a restart returns to
+    loop.keep(
+        **players.modules(), fresh=fresh, optimizer_A=f_A, optimizer_TB=both, multiplier=multiplier
+    )
     for step in loop.steps(cfg.steps):
         if cfg.restart_every and step and step % cfg.restart_every == 0:
-            restart(players.f_B, start, both, step // cfg.restart_every - 1)
+            restart(players.f_B, fresh, both, step // cfg.restart_every - 1)
         batch = loop.batches.at(step)
         loop.anneal(f_A, cfg.lr_anonymizer, cfg.steps, cfg.anneal)
         with loop.precision():
@@ -178,17 +180,13 @@ def train(players: Players, cfg: Config, loop: Loop) -> None:
         loop.update(both, terms, "adversaries")
 
 
-def restart(
-    f_B: nn.Module, start: dict[str, Any], optimizer: torch.optim.Optimizer, turn: int
-) -> None:
+def restart(f_B: nn.Module, fresh: nn.Module, optimizer: torch.optim.Optimizer, turn: int) -> None:
     """One adversary of the set, by turns, forgets what it learnt against this f_A.
 
     f_A cannot win by leading one adversary into a corner: a newcomer does not know the way.
     """
     members = _each(f_B)
     index = turn % len(members)
-    prefix = f"{index}."
-    own = {k.removeprefix(prefix): v for k, v in start.items() if k.startswith(prefix)}
-    members[index].load_state_dict(own)
+    members[index].load_state_dict(_each(fresh)[index].state_dict())
     for parameter in members[index].parameters():
         optimizer.state.pop(parameter, None)
