@@ -189,6 +189,8 @@ CASES = {
         r"No method plug-in named 'os\.path'\. .*Available: .*\.",
     ),
     "wrong type": Case(f"{TRAIN} --set method.steps=many", r"method\.steps: .*, got 'many'\."),
+    "a date": Case(f"{TRAIN} --set method.steps=2020-01-01", r"method\.steps: .*, got .*\."),
+    "an unknown benchmark": Case("bench tran", r"No benchmark named 'tran'\. Did you mean .*"),
     "out of range": Case(f"{TRAIN} --set method.bound=-1", r"method\.bound: .*, got -1\."),
     "not a number": Case(f"{TRAIN} --set method.bound=nan", r"method\.bound: .*, got nan\."),
     "negative seed": Case(f"{TRAIN} --set seed=-1", r"seed: expected a whole number of at .* -1\."),

@@ -221,7 +221,8 @@ def test_what_is_right_is_printed(planted: Path):
     assert err.splitlines()[-1].startswith("Error: Invalid value for")
 
 
-def test_ctrl_c_ends_with_130_and_no_traceback(planted: Path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_with_130_and_no_traceback(planted: Path, number: int):
     # A shell starts what it puts in the background with interrupts ignored: undo that.
     restore = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     code = restore + PLANT.format(folder=str(planted), words=["sleeps"])
@@ -230,7 +231,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(planted: Path):
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (130, "Interrupted.\n")
 

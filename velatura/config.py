@@ -11,6 +11,7 @@ get the same checks as files. A run file is inert: numbers, names and lists, nev
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -96,7 +97,7 @@ def apply_sets(values: Mapping[str, Any], sets: Sequence[str]) -> dict[str, Any]
 
     Returns a new dictionary; ``values`` stays as it is.
     """
-    result: dict[str, Any] = json.loads(json.dumps(values))
+    result: dict[str, Any] = copy.deepcopy(dict(values))
     for text in sets:
         key, equals, raw = text.partition("=")
         path = [part.strip() for part in key.split(".")]

@@ -207,17 +207,18 @@ def raw_network(
     )
     reseed(run.seed, role, "weights")
     network = role_network(section, "classifier", outputs)
-    key = digest(
-        [section.values(), labels, plain(run.start), plain(run.batches), run.seed, role,
-         splits.train.fingerprint, str(fabric.device.type)]
-    )  # fmt: skip
+    science = [
+        section.values(), labels, plain(run.start), plain(run.batches), run.seed, role,
+        splits.train.fingerprint,
+    ]  # fmt: skip
+    key = digest([science, fabric.device.type, fabric._precision.precision])
     path = folder / f"{role}-{section.name}-{key}.safetensors"
     if path.exists():
         state, _ = checkpoint.load(path)
         checkpoint.load_into(network, state.get("network", {}), str(path))
         return prepare(network, fabric.device)
     folder.mkdir(parents=True, exist_ok=True)
-    seed = int(key[:8], 16)
+    seed = int(digest(science)[:8], 16)
     network = fit.fit(
         network, splits.train, splits.val, labels, run.start, run.batches, seed, fabric, progress
     )

@@ -16,12 +16,16 @@ import errno
 import inspect
 import os
 import select
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from importlib import import_module
 from pkgutil import iter_modules
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -53,7 +57,25 @@ def main(words: Sequence[str] | None = None) -> None:
     rest = [word for word in given if word != "--debug"]
     debug = rest != given
     app = _guarded(_app, debug)(rest, debug)
-    app(args=rest, prog_name="velatura")
+    with _sigterm_interrupts():
+        app(args=rest, prog_name="velatura")
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """A polite kill ends as Ctrl-C does: saved, said in a sentence, exit code 130."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _app(words: list[str], debug: bool) -> typer.Typer:

@@ -6,6 +6,11 @@ from typing import Annotated
 
 import typer
 
+BENCHMARKS = {
+    "train": "one penalty iteration, ours beside a plain loop",
+    "data": "rendering generated people, one worker beside all cores",
+}
+
 
 def bench(
     what: Annotated[str, typer.Argument(help="train or data.")] = "",
@@ -21,11 +26,14 @@ def bench(
     import json as text
 
     if list_:
-        typer.echo("train: one penalty iteration, ours beside a plain loop")
-        typer.echo("data: rendering generated people, one worker beside all cores")
+        for name, sentence in BENCHMARKS.items():
+            typer.echo(f"{name}: {sentence}")
         return
     from velatura.bench import run
+    from velatura.errors import unknown
 
+    if what not in BENCHMARKS:
+        raise unknown("benchmark", what, list(BENCHMARKS))
     typer.echo(f"Measuring {what}; about a minute.", err=True)
     found = run(what)
     if json:

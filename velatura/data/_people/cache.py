@@ -108,6 +108,8 @@ def _render(
     workers: int | None,
 ) -> None:
     pixels = open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    with path.open("r+b") as file:  # through a map a full disk is a signal; here, an error
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     done = 0
     progress(done, shape[0])
     for indices, clips in _chunks(renderer, shape[0], workers):
