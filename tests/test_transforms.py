@@ -281,6 +281,14 @@ def test_standardise_by_hand():
     assert out.tolist() == pytest.approx(expected, abs=1e-5)
 
 
+def test_the_floor_of_standardise_is_in_levels():
+    clips = torch.tensor([[0.2, 0.4], [0.4, 0.6]]).view(2, 2, 1, 1, 1)
+    out = transforms.standardise(clips, floor=51.0).flatten()  # 51 / 255 = .2
+    scale = 0.2 / (0.02 + 0.04) ** 0.5
+    expected = [0.5 - 0.2 * scale, 0.5, 0.5, 0.5 + 0.2 * scale]
+    assert out.tolist() == pytest.approx(expected, abs=1e-5)
+
+
 def test_standardise_looks_at_each_pixel_alone_over_clips_and_frames():
     clips = torch.rand(3, 4, 3, 5, 6, generator=generator())
     out = transforms.standardise(clips)

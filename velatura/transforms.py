@@ -75,7 +75,9 @@ def augment(
     return out
 
 
-def standardise(clips: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h w"]:
+def standardise(
+    clips: Float[Tensor, "b t c h w"], floor: float = 0.5
+) -> Float[Tensor, "b t c h w"]:
     """Remove what all clips share at each pixel, and stretch what is left to full contrast.
 
         0.5 + (x - mean) / (5 * deviation)      mean and deviation over clips and frames
@@ -87,6 +89,8 @@ def standardise(clips: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h w"]
 
     Args:
         clips: (B, T, C, H, W) in [0, 1]; B * T of at least 2.
+        floor: levels of 255, added to the deviation in quadrature; half of one is rounding, not
+            signal.
 
     Returns:
         The same shape, about [0, 1] but not bounded.
@@ -94,8 +98,7 @@ def standardise(clips: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h w"]
     x = clips.float()
     mean = ranks.mean(x.mean((0, 1), keepdim=True))
     variance = ranks.mean((x - mean).square().mean((0, 1), keepdim=True))
-    # Half a level of 255 is rounding, not signal.
-    return 0.5 + 0.2 * (x - mean) / (variance + (0.5 / 255) ** 2).sqrt()
+    return 0.5 + 0.2 * (x - mean) / (variance + (floor / 255) ** 2).sqrt()
 
 
 def centre(

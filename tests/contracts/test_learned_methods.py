@@ -27,7 +27,7 @@ class Watched(loop.Loop):
 
     slopes: dict[str, dict[str, Tensor | None]]
 
-    def anneal(self, optimizer: torch.optim.Optimizer, *rate: float) -> None:
+    def rate(self, optimizer: torch.optim.Optimizer, *rate: float, **shares: float) -> None:
         """The rate of a toy does not change."""
 
     def update(self, optimizer: torch.optim.Optimizer, terms: Any, player: str) -> None:

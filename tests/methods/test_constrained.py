@@ -31,10 +31,10 @@ def apart(norm: bool = False) -> Players:
     return players
 
 
-def naive_standardise(clips: Tensor) -> Tensor:
+def naive_standardise(clips: Tensor, floor: float = 2.0) -> Tensor:
     """What adversaries are shown: each pixel over all clips and frames, mean .5, deviation .2."""
     frames = clips.flatten(0, 1)
-    deviation = (frames.var(0, correction=0) + (0.5 / 255) ** 2).sqrt()
+    deviation = (frames.var(0, correction=0) + (floor / 255) ** 2).sqrt()
     return 0.5 + 0.2 * (clips - frames.mean(0)) / deviation
 
 
@@ -100,9 +100,10 @@ def test_the_loss_of_step_2():
     """Every adversary learns from its own error; the log shows the strongest."""
     players, batch = apart(), toy_batch()
     released = players.f_A(batch.clips)
-    terms = constrained.step_adversaries(players, batch, released)
+    cfg = constrained.Config(contrast_floor=30.0)
+    terms = constrained.step_adversaries(players, batch, cfg, released)
     target = losses.cross_entropy(players.f_T(released), batch.actions)
-    seen = naive_standardise(released)
+    seen = naive_standardise(released, 30.0)
     told = [losses.supervised(f(seen), batch.attributes) for f in players.f_B]
     torch.testing.assert_close(terms["loss"], target + told[0] + told[1])
     torch.testing.assert_close(terms["adversary"], min(t.detach() for t in told))
@@ -179,7 +180,9 @@ def test_a_restart_resets_one_adversary_by_turns_and_its_optimiser():
     everyone = [*players.f_T.parameters(), *players.f_B.parameters()]
     optimizer = torch.optim.Adam(everyone, 0.01)
     for turn, index in ((0, 0), (1, 1), (2, 0), (3, 1)):
-        constrained.step_adversaries(players, toy_batch(), toy_batch().clips)["loss"].backward()
+        constrained.step_adversaries(players, toy_batch(), constrained.Config(), toy_batch().clips)[
+            "loss"
+        ].backward()
         optimizer.step()
         before = copy.deepcopy(players.f_B.state_dict())
         constrained.restart(players.f_B, fresh, optimizer, turn)
@@ -275,4 +278,4 @@ def test_adversaries_must_be_a_set():
     alone: nn.Module = players.f_B[0]
     players.f_B = alone
     with pytest.raises(AssertionError):
-        constrained.step_adversaries(players, toy_batch(), toy_batch().clips)
+        constrained.step_adversaries(players, toy_batch(), constrained.Config(), toy_batch().clips)

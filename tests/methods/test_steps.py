@@ -47,7 +47,7 @@ def constrained_step_2(players: Players, batch: Batch) -> Terms:
     still = copy.deepcopy(players.f_A.state_dict())
     released = players.f_A(batch.clips)
     players.f_A.load_state_dict(still)
-    return constrained.step_adversaries(players, batch, released)
+    return constrained.step_adversaries(players, batch, constrained.Config(), released)
 
 
 PENALTY = penalty.Config(bound=0.01)
@@ -215,7 +215,7 @@ def test_the_others_see_what_f_A_released_in_order(step: Step):
         return
     torch.testing.assert_close(seen["f_T"][-1], clips)
     adversaries = step.budget == "adversaries"
-    expected = standardise(clips) if adversaries else torch.cat([first, second])
+    expected = standardise(clips, 2.0) if adversaries else torch.cat([first, second])
     assert len(seen["f_B"]) % len(many) == 0
     for found in seen["f_B"]:
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)

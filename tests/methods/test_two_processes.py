@@ -69,7 +69,7 @@ def compute() -> Result:
     cfg = constrained.Config(feature_bound=0.1, change_bound=0.289)
     terms, out = constrained.step_anonymizer(players, batch, cfg, 1.5)
     result["constrained 1"] = (float(terms["loss"].detach()), slopes(terms["loss"], players.f_A))
-    terms = constrained.step_adversaries(players, batch, out)
+    terms = constrained.step_adversaries(players, batch, cfg, out)
     found = slopes(terms["loss"], players.f_T, players.f_B)
     result["constrained 2"] = (float(terms["loss"].detach()), found)
 

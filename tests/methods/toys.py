@@ -161,7 +161,7 @@ class FakeLoop(Loop):
             yield self.step
         self.states.append(state(self.players))
 
-    def anneal(self, optimizer: torch.optim.Optimizer, *rate: float) -> None:
+    def rate(self, optimizer: torch.optim.Optimizer, *rate: float, **shares: float) -> None:
         """The rate of a toy does not change."""
 
     def update(self, optimizer: torch.optim.Optimizer, terms: Any, player: str) -> None:

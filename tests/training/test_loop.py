@@ -123,6 +123,26 @@ def test_old_gradients_do_not_add_up(tmp_path: Path):
     assert torch.allclose(network.weight, torch.full((1, 3), 0.9))
 
 
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        ({}, [1.0] * 10),
+        ({"warm_up": 0.4}, [0.25, 0.5, 0.75, *[1.0] * 7]),
+        ({"anneal": 0.5}, [1.0] * 6 + [0.8, 0.6, 0.4, 0.2]),
+        ({"warm_up": 0.2, "anneal": 0.2}, [0.5, *[1.0] * 8, 0.5]),
+        ({"warm_up": 1.0, "anneal": 1.0}, [0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.4, 0.3, 0.2, 0.1]),
+    ],
+)
+def test_the_rate_rises_and_falls(shares: dict[str, float], expected: list[float], tmp_path: Path):
+    _, optimizer = a_game()
+    steps = a_loop(tmp_path)
+    found = []
+    for _ in steps.steps(10):
+        steps.rate(optimizer, 2.0, 10, **shares)
+        found.append(optimizer.param_groups[0]["lr"])
+    assert found == pytest.approx([2 * share for share in expected])
+
+
 def test_each_step_has_randomness_of_its_own(tmp_path: Path):
     def draws(folder: str) -> list[float]:
         return [float(torch.rand(1)) for _ in a_loop(tmp_path / folder).steps(4)]

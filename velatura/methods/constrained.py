@@ -60,13 +60,22 @@ class Config:
     dual_rate: Annotated[float, Field(gt=0)] = 0.05
     """Step of the multiplier per unit of violation."""
     dual_limit: Annotated[float, Field(gt=0)] = 3.0
-    adversaries: Annotated[tuple[str, ...], Field(min_length=1)] = ("frame_cnn", "clip_cnn")
+    adversaries: Annotated[tuple[str, ...], Field(min_length=1)] = ("frame_cnn", "frame_cnn")
     """Networks of the set; may repeat."""
     restart_every: Annotated[int, Field(ge=0)] = 100
     """Steps after which the next adversary of the set starts anew; 0 never."""
     steps: Annotated[int, Field(ge=1)] = 300
-    anneal: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Last share of the steps, over which f_A's rate falls to zero; the paper's is constant."""
+    warm_up: Annotated[float, Field(ge=0, le=1)] = 0.15
+    """First share of the steps, over which f_A's rate rises."""
+    anneal: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Last share of the steps, over which f_A's rate falls to zero."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    memory: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    """Adam's two betas for f_A. Short ones: its gradient changes a thousandfold as adversaries
+    find and lose the person, and a long memory of the large ones would stop it."""
+    contrast_floor: Annotated[float, Field(gt=0)] = 2.0
+    """Levels of 255. Adversaries see pixels stretched to full contrast down to here. Examiners
+    go down to half a level; as a slope for f_A that explodes wherever it paints evenly."""
     lr_anonymizer: Annotated[float, Field(gt=0)] = 2e-3
     lr_target: Annotated[float, Field(gt=0)] = 1e-3
     lr_budget: Annotated[float, Field(gt=0)] = 1e-3
@@ -107,7 +116,7 @@ def step_anonymizer(
     with frozen(players.f_T, players.f_B, teacher):
         released = players.f_A(batch.clips)
         target = cross_entropy(players.f_T(released), batch.actions)
-        seen = standardise(released)
+        seen = standardise(released, cfg.contrast_floor)
         answers = [prior_divergence(f(seen), players.prevalence) for f in _each(players.f_B)]
         privacy = torch.stack(answers).mean()
         with torch.no_grad():
@@ -130,13 +139,15 @@ def step_anonymizer(
     }, released
 
 
-def step_adversaries(players: Players, batch: Batch, released: Tensor) -> dict[str, Tensor]:
+def step_adversaries(
+    players: Players, batch: Batch, cfg: Config, released: Tensor
+) -> dict[str, Tensor]:
     """f_T and the adversaries learn on what f_A released; f_A and the teacher are still."""
     released = released.detach()
     players.f_T.train()
     players.f_B.train()
     target = cross_entropy(players.f_T(released), batch.actions)
-    seen = standardise(released)
+    seen = standardise(released, cfg.contrast_floor)
     told = torch.stack([supervised(f(seen), batch.attributes) for f in _each(players.f_B)])
     return {
         "loss": target + told.sum(),
@@ -152,7 +163,7 @@ def _each(f_B: nn.Module) -> list[nn.Module]:
 
 def train(players: Players, cfg: Config, loop: Loop) -> None:
     """Both steps on each batch, one f_A call for both. ``players`` are moved in place."""
-    f_A = torch.optim.Adam(players.f_A.parameters(), cfg.lr_anonymizer)
+    f_A = torch.optim.Adam(players.f_A.parameters(), cfg.lr_anonymizer, (cfg.momentum, cfg.memory))
     both = torch.optim.Adam(
         [
             {"params": list(players.f_T.parameters()), "lr": cfg.lr_target},
@@ -168,7 +179,7 @@ def train(players: Players, cfg: Config, loop: Loop) -> None:
         if cfg.restart_every and step and step % cfg.restart_every == 0:
             restart(players.f_B, fresh, both, step // cfg.restart_every - 1)
         batch = loop.batches.at(step)
-        loop.anneal(f_A, cfg.lr_anonymizer, cfg.steps, cfg.anneal)
+        loop.rate(f_A, cfg.lr_anonymizer, cfg.steps, warm_up=cfg.warm_up, anneal=cfg.anneal)
         with loop.precision():
             terms, released = step_anonymizer(players, batch, cfg, multiplier.value)
         loop.update(f_A, terms, "anonymizer")
@@ -176,7 +187,7 @@ def train(players: Players, cfg: Config, loop: Loop) -> None:
         assert isinstance(joint, Tensor)
         multiplier.ascend(float(joint) - cfg.utility_bound)
         with loop.precision():
-            terms = step_adversaries(players, batch, released)
+            terms = step_adversaries(players, batch, cfg, released)
         loop.update(both, terms, "adversaries")
 
 

@@ -108,7 +108,7 @@ def train(players: Players, cfg: Config, loop: Loop) -> None:
     for step in loop.steps(cfg.identity_steps + cfg.steps):
         batch = loop.batches.at(step)
         released = None
-        loop.anneal(f_A, cfg.lr_anonymizer, cfg.identity_steps + cfg.steps, cfg.anneal)
+        loop.rate(f_A, cfg.lr_anonymizer, cfg.identity_steps + cfg.steps, anneal=cfg.anneal)
         if step < cfg.identity_steps:
             with loop.precision():
                 terms = step_identity(players, batch)

@@ -27,7 +27,7 @@ def normalise(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
 class _EightBits(torch.autograd.Function):
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
-        return x.mul(255).round_().div_(255)
+        return x.mul(255).round_().clamp_(0, 255).div_(255)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *slopes: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ class _EightBits(torch.autograd.Function):
 
 
 def eight_bits(frames: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    """Round to the 256 levels of a byte; the gradient passes as if nothing was rounded.
+    """Round to the 256 levels of a byte, 0 to 1; the gradient passes as if nothing was rounded.
 
     Without it f_A can hide what it knows below one level, where a network reads it and a
     file cannot keep it.
@@ -64,9 +64,9 @@ class FrameAnonymizer(nn.Module):
         if below or right:
             frames = F.pad(frames, (0, right, 0, below), mode="replicate")
         out = self.net(frames.contiguous(memory_format=torch.channels_last)).float()
-        # A sigmoid or a convex mix ends in [0, 1] up to rounding; the clamp makes it exact.
-        out = out[..., :h, :w].clamp(0, 1)
-        return (eight_bits(out) if self.quantize else out).reshape(clips.shape)
+        out = out[..., :h, :w]
+        # Networks end in [0, 1] up to rounding; this makes it exact.
+        return (eight_bits(out) if self.quantize else out.clamp(0, 1)).reshape(clips.shape)
 
 
 class FrameClassifier(nn.Module):

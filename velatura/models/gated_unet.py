@@ -9,7 +9,7 @@ one frame's output does not depend on its batch.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -70,15 +70,65 @@ class GatedUNet(nn.Module):
         x3 = self.down3(F.max_pool2d(x2, 2))
         x2 = self.up2(torch.cat([F.interpolate(x3, scale_factor=2.0), x2], 1))
         x1 = self.up1(torch.cat([F.interpolate(x2, scale_factor=2.0), x1], 1))
-        paint, gate = F.pixel_shuffle(self.head(x1), 2).float().chunk(2, 1)
-        gate = torch.sigmoid(_soft(gate + self.gate_bias))
-        return gate * frames + (1 - gate) * torch.sigmoid(_soft(paint))
+        painted = F.pixel_shuffle(self.head(x1), 2).float()
+        mixed: Tensor = _Mix.apply(painted, frames, self.gate_bias)
+        return mixed
 
 
-def _soft(x: Tensor, limit: float = 6.0) -> Tensor:
-    """Bend large values towards +-limit, with a slope that never dies.
+class _Mix(torch.autograd.Function):
+    """gate * frames + (1 - gate) * paint, from (N, 6, H, W) logits: 3 paint, 3 gate.
 
-    A bare sigmoid, once driven far, has no gradient left: f_A would freeze as the identity or
-    as a fixed pattern, whichever it overshot into.
+    Each logit z goes through sigmoid(z / (1 + |z| / 6)): large values bend towards +-6 with a
+    slope that never dies. A bare sigmoid, once driven far, has no gradient left: f_A would
+    freeze as the identity or as a fixed pattern, whichever it overshot into.
+
+    Written out, with the slopes taken on the way, because it works on every pixel of every
+    frame: as a chain of operations it took longer than all convolutions together. On a CPU it
+    goes a few frames at a time, which stay in the cache.
     """
-    return x / (1 + x.abs() / limit)
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, logits: Tensor, frames: Tensor, bias: float
+    ) -> Tensor:
+        out = torch.empty_like(frames, memory_format=torch.contiguous_format)
+        slopes = torch.empty_like(logits, memory_format=torch.contiguous_format)
+        for part in _parts(frames):
+            z = torch.empty_like(slopes[part]).copy_(logits[part])
+            z[:, 3:] += bias
+            bend = z.abs().mul_(1 / LIMIT).add_(1).reciprocal_()
+            share = z.mul_(bend).sigmoid_()
+            slope = torch.addcmul(share, share, share, value=-1).mul_(bend).mul_(bend)
+            paint, gate = share.chunk(2, 1)
+            away = frames[part].contiguous() - paint
+            # A convex mix lies in [0, 1] up to rounding; the clamp makes it exact.
+            torch.addcmul(paint, gate, away, out=out[part]).clamp_(0, 1)
+            torch.mul(slope[:, :3], 1 - gate, out=slopes[part, :3])
+            torch.mul(slope[:, 3:], away, out=slopes[part, 3:])
+        ctx.save_for_backward(slopes, logits, frames)
+        ctx.bias = bias  # type: ignore[attr-defined]
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *slope: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        slopes, logits, frames = ctx.saved_tensors
+        back = slope[0]
+        to_frames = None
+        if ctx.needs_input_grad[1]:
+            z = logits[:, 3:] + ctx.bias
+            to_frames = back * torch.sigmoid(z / (1 + z.abs() / LIMIT))
+        to_logits = torch.empty_like(slopes)
+        for part in _parts(frames):
+            came = back[part].contiguous()
+            torch.mul(slopes[part, :3], came, out=to_logits[part, :3])
+            torch.mul(slopes[part, 3:], came, out=to_logits[part, 3:])
+        return to_logits, to_frames, None
+
+
+LIMIT = 6.0  # of a logit, either way
+
+
+def _parts(frames: Tensor) -> list[slice]:
+    """Slices of the batch: 8 frames each on a CPU, all on a GPU."""
+    few = len(frames) if frames.is_cuda else 8
+    return [slice(i, i + few) for i in range(0, len(frames), few)]

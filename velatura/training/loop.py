@@ -200,14 +200,28 @@ class Loop:
                 if self.step % self.cfg.save_every == 0 or self.step == total:
                     self.save()
 
-    def anneal(self, optimizer: torch.optim.Optimizer, lr: float, total: int, share: float) -> None:
-        """A constant rate that falls linearly to zero over the last ``share`` of the steps.
+    def rate(
+        self,
+        optimizer: torch.optim.Optimizer,
+        lr: float,
+        total: int,
+        *,
+        warm_up: float = 0.0,
+        anneal: float = 0.0,
+    ) -> None:
+        """Set this step's rate: linear up to ``lr``, constant, and linear down to zero.
 
-        A game that is stopped at full speed ends wherever its last swing took it.
+        Adam's first steps have full length however small the gradient, and a player that begins
+        so overshoots. A game that is stopped at full speed ends wherever its last swing took it.
+
+        Args:
+            total: steps of the run.
+            warm_up, anneal: shares of them that rise and fall; 0 and 0 is constant.
         """
-        left = (total - self.step) / max(share * total, 1e-9)
+        rising = (self.step + 1) / max(warm_up * total, 1)
+        falling = (total - self.step) / max(anneal * total, 1)
         for group in optimizer.param_groups:
-            group["lr"] = lr * min(left, 1.0) if share else lr
+            group["lr"] = lr * min(rising, falling, 1.0)
 
     def update(
         self, optimizer: torch.optim.Optimizer, terms: Mapping[str, Tensor], player: str
