@@ -48,7 +48,7 @@ BUDGET = "adversaries"
 
 @config
 class Config:
-    utility_bound: Annotated[float, Field(gt=0)] = 1.0
+    utility_bound: Annotated[float, Field(gt=0)] = 0.7
     """Cross-entropy of f_T that is acceptable, nats. The knob of the trade-off."""
     privacy_weight: Annotated[float, Field(ge=0)] = 8.0
     feature_weight: Annotated[float, Field(ge=0)] = 0.1

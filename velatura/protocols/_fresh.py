@@ -108,15 +108,16 @@ class Statistics(NamedTuple):
 
 def statistics(clips: np.ndarray, most: int = 256) -> Statistics:
     """Per-pixel mean and deviation of (N, T, C, H, W) uint8, from at most ``most`` of them."""
-    total = square = np.zeros(clips.shape[2:], np.float64)
+    total, square = (np.zeros(clips.shape[2:], np.uint64) for _ in range(2))
     chosen = clips[:: -(-len(clips) // most)]
     for clip in chosen:
-        x = clip.astype(np.float64)
-        total = total + x.mean(0)
-        square = square + np.square(x).mean(0)
-    mean = total / len(chosen)
+        x = clip.astype(np.uint32)
+        total += x.sum(0)
+        square += (x * x).sum(0)
+    count = len(chosen) * clips.shape[1]
+    mean = total / count
     # Half a level is rounding, not signal.
-    deviation = np.sqrt(np.maximum(square / len(chosen) - mean**2, 0) + 0.25)
+    deviation = np.sqrt(np.maximum(square / count - mean**2, 0) + 0.25)
     return Statistics(mean.astype(np.float32), deviation.astype(np.float32))
 
 
@@ -127,8 +128,13 @@ def standardise(clips: np.ndarray, known: Statistics) -> np.ndarray:
     traces fools a network that is handed the picture as it is. The first thing an attacker
     does is this. 3 deviations to either side fill the range.
     """
-    z = (clips.astype(np.float32) - known.mean) / known.deviation
-    return (127.5 + 42.5 * z).round().clip(0, 255).astype(np.uint8)
+    z = clips.astype(np.float32)
+    z -= known.mean
+    z *= 42.5 / known.deviation
+    z += 127.5
+    np.round(z, out=z)
+    np.clip(z, 0, 255, out=z)
+    return z.astype(np.uint8)
 
 
 def all_alike(clips: np.ndarray) -> bool:

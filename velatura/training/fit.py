@@ -2,7 +2,8 @@
 
 It trains the raw networks that a method starts from, the fresh targets that measure utility
 and the fresh attackers that measure leakage. The weights kept are those of the epoch that
-was best on the validation split; the test split is never looked at here.
+was best on the validation split, looked at from half-way on: before, the rate is too high for
+an epoch to be the best. The test split is never looked at here.
 """
 
 from __future__ import annotations
@@ -104,7 +105,9 @@ def fit(
             schedule.step()
             if progress:
                 progress(step + 1, total)
-        scores = torch.from_numpy(predict(network, val, window, fabric))
+        if epoch + 1 < cfg.epochs / 2:
+            continue
+        scores = torch.from_numpy(predict(network, val, window, fabric, mirror=False))
         score = float(_loss(scores, _answers(val, labels, np.arange(len(val))), labels))
         if score < best:
             best, weights = score, copy.deepcopy(network.state_dict())
@@ -114,9 +117,14 @@ def fit(
 
 @torch.no_grad()
 def predict(
-    network: nn.Module, data: ClipSet, window: Window, fabric: Fabric, batch: int = 64
+    network: nn.Module,
+    data: ClipSet,
+    window: Window,
+    fabric: Fabric,
+    batch: int = 64,
+    mirror: bool = True,
 ) -> Float[np.ndarray, "n k"]:
-    """Logits of the centre window, averaged over the clip and its mirror image."""
+    """Logits of the centre window, by default averaged over the clip and its mirror image."""
     was_training = network.training
     network.eval()
     out = []
@@ -124,11 +132,13 @@ def predict(
         stored = torch.from_numpy(np.array(data.clips[start : start + batch]))
         clips = transforms.centre(stored, size=window.size, frames=window.frames).to(fabric.device)
         with fabric.autocast():
-            both = network(torch.cat([clips, clips.flip(-1)])).float()
-        out.append((both[: len(clips)] + both[len(clips) :]) / 2)
+            scores = network(clips).float()
+            if mirror:
+                scores = (scores + network(clips.flip(-1)).float()) / 2
+        out.append(scores)
     network.train(was_training)
-    scores: np.ndarray = torch.cat(out).cpu().numpy()
-    return scores
+    found: np.ndarray = torch.cat(out).cpu().numpy()
+    return found
 
 
 def check_labels(data: ClipSet, labels: Labels) -> None:
