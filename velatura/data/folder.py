@@ -23,7 +23,6 @@ import logging
 import os
 import shutil
 import tempfile
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -35,6 +34,7 @@ import numpy as np
 from pydantic import Field
 
 from velatura.config import config, digest
+from velatura.data._lists.splits import val_groups
 from velatura.errors import BadInput, unknown
 from velatura.layout import ClipSet, Splits
 from velatura.video.clips import clip_indices, starts
@@ -245,32 +245,11 @@ def _split(rows: list[Row], cfg: Config) -> list[Row]:
                 )
             by_split[mine] = kept
     if not by_split["val"]:
-        groups = _val_groups(by_split["train"], cfg.val_fraction, cfg.seed)
+        clips = ((row.action, row.group) for row in by_split["train"])
+        groups = val_groups(clips, cfg.val_fraction, cfg.seed)
         by_split["val"] = [row for row in by_split["train"] if row.group in groups]
         by_split["train"] = [row for row in by_split["train"] if row.group not in groups]
     return [Row(**{**asdict(row), "split": split}) for split in SPLITS for row in by_split[split]]
-
-
-def _val_groups(rows: list[Row], fraction: float, seed: int) -> set[str]:
-    """Whole groups holding about ``fraction`` of every class's clips, by seed.
-
-    A group is taken when that brings its class closer to the fraction. As the fraction is
-    below one half, a class's last group never is.
-    """
-    rng = np.random.default_rng(seed)
-    clips: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in rows:
-        clips[row.action][row.group] += 1
-    taken: set[str] = set()
-    for action in sorted(clips):
-        sizes = clips[action]
-        want = fraction * sizes.total()
-        have = sum(sizes[group] for group in taken)
-        for group in rng.permutation(sorted(sizes)).tolist():
-            if group not in taken and have + sizes[group] / 2 < want:
-                taken.add(group)
-                have += sizes[group]
-    return taken
 
 
 def _check(rows: list[Row], attributes: Sequence[str]) -> None:
