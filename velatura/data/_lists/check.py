@@ -181,7 +181,7 @@ def _presence(
     missing = [path for path in listed if path not in here]
     extra = sorted(here - set(listed))
     if not missing:
-        yield Finding(status="ok", found=f"All {len(listed)} listed files are there.")
+        yield Finding(status="ok", found=f"All {_files(len(listed))} of the lists are there.")
     elif len(missing) == len(listed):
         inner = disk.nested(listed, there)
         expected = source.layout.splitlines()[0].replace("ROOT", str(ask.root))
@@ -197,20 +197,20 @@ def _presence(
         yield Finding(
             status="wrong",
             found=f"A subset: {len(there)} files are there, {len(listed) - len(missing)} of them "
-            f"among the {len(listed)} listed; {len(missing)} listed ones are missing.",
+            f"among the {len(listed)} listed; missing: {len(missing)}.",
             remedy="unpack the rest, or use it as a subset and say so",
             names=tuple(missing),
         )
     if extra and len(missing) < len(listed):
         yield Finding(
             status="note",
-            found=f"{len(extra)} files are in no list, and are not used.",
+            found=f"In no list, and not used: {_files(len(extra))}.",
             names=tuple(extra),
         )
     if renamed:
         yield Finding(
             status="note",
-            found=f"{renamed} files are there under the names that a known copy gives them.",
+            found=f"There under the names of a known copy: {_files(renamed)}.",
         )
 
 
@@ -225,11 +225,11 @@ def _readable(root: Path, paths: list[str], progress: Progress | None) -> Findin
     if faults:
         return Finding(
             status="wrong",
-            found=f"{len(faults)} of {len(paths)} files cannot be read to their end.",
+            found=f"Not readable to the end: {len(faults)} of {_files(len(paths))}.",
             remedy="unpack these again",
             names=tuple(faults),
         )
-    return Finding(status="ok", found=f"All {len(paths)} files open, and are whole.")
+    return Finding(status="ok", found=f"Whole and readable: {_files(len(paths))}.")
 
 
 def _coverage(listing: Listing) -> Iterable[Finding]:
@@ -243,7 +243,7 @@ def _coverage(listing: Listing) -> Iterable[Finding]:
         if bare and len(bare) < len(items):
             yield Finding(
                 status="wrong",
-                found=f"{len(bare)} of {len(items)} {split} files have no labels.",
+                found=f"Without labels: {len(bare)} of {_files(len(items))} in {split}.",
                 remedy="add their labels, or leave them out of the lists",
                 names=bare,
             )
@@ -259,7 +259,7 @@ def _overlaps(source: Source, listing: Listing) -> Iterable[Finding]:
         if not shared:
             continue
         groups = {item.group for item in (*listing.of(one), *listing.of(other))}
-        found = f"{len(shared)} of {len(groups)} films or subjects are in {one} and in {other}"
+        found = f"In {one} and in {other}: {len(shared)} of {len(groups)} films or subjects"
         if source.official and other == "test":
             # A list that science compares on is not the user's to mend.
             yield Finding(
@@ -299,3 +299,8 @@ def _parts(
         for split in SPLITS
         if listing.of(split) or split in official
     )
+
+
+def _files(count: int) -> str:
+    """A number of files, in words that agree with it."""
+    return f"{count} file{'' if count == 1 else 's'}"
