@@ -15,7 +15,7 @@ from velatura import config, plugins
 from velatura.errors import BadInput
 from velatura.experiment import release
 from velatura.layout import ClipSet
-from velatura.methods import blur, constant, downsample, frame_difference, identity
+from velatura.methods import blur, constant, downsample, frame_difference, grey, identity
 from velatura.training import loop
 
 NAMES = plugins.names("methods")
@@ -139,6 +139,14 @@ def test_identity_is_the_picture():
 def test_constant_is_constant(level: float):
     out = constant.build(constant.Config(level=level))(noise(2, 2, 3, 8, 8))
     assert torch.equal(out, torch.full((2, 2, 3, 8, 8), level))
+
+
+def test_grey_by_hand():
+    """Pure red, green and blue pixels: their share of the brightness, in all three channels."""
+    pixels = torch.eye(3).view(1, 1, 3, 1, 3)
+    out = grey.build(grey.Config())(pixels)
+    expected = torch.tensor([0.299, 0.587, 0.114]).expand(1, 1, 3, 1, 3)
+    torch.testing.assert_close(out, expected)
 
 
 def test_downsample_by_hand():

@@ -15,6 +15,7 @@ from velatura.models._parts import Budget
 # As small as its Config allows; a network that is not named here comes as it is.
 SMALL: dict[str, dict[str, Any]] = {
     "clip_cnn": {"width": 8},
+    "efficientnet_lite0": {"weights": "", "frames": 2, "size": 32},
     "frame_cnn": {"width": 8, "frames": 2},
     "gated_unet": {"width": 4},
     "patch_mlp": {"width": 16, "depth": 1, "frames": 2, "size": 16},
