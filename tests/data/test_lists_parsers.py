@@ -77,6 +77,14 @@ def test_hmdb51(tmp_path):
     assert third.counts() == {"train": 4, "unused": 2}
 
 
+def test_a_film_is_all_before_the_official_form():
+    form = "f_cm_np1_ri_goo_0.avi"
+    assert hmdb51.film(f"golf/My_golf_swing_golf_{form}") == "My_golf_swing"
+    assert hmdb51.film(f"golf/a_golf_{form[:-4]}_golf_{form}") == f"a_golf_{form[:-4]}"
+    assert hmdb51.film("golf/my_golf_trip.avi") == "my_golf_trip"  # not of the form
+    assert hmdb51.film(f"pour/My_golf_swing_golf_{form}") == f"My_golf_swing_golf_{form[:-4]}"
+
+
 def test_hmdb51_as_another_copy_spells_it(tmp_path):
     listing = hmdb51.read(tiny.hmdb51(tmp_path, videos=False))
     there = [v.path.replace("#", "@").replace("&", "@") for v in listing.videos]
@@ -197,6 +205,12 @@ def test_utkface(tmp_path):
     listing = utkface.read(tiny.utkface(tmp_path / "faces"))
     assert len(listing.images) == 40
     assert listing.labels().sum(0).tolist() == [20, 8, 8, 8, 8, 8]
+    first = next(i for i in listing.images if i.path.startswith("21_1_1_"))
+    assert first.attributes == {
+        **dict.fromkeys(utkface.ATTRIBUTES, 0),
+        "female": 1,
+        "black": 1,
+    }
     assert utkface.face("26_1_2_20170116174525125.jpg.chip.jpg") == (26, 1, 2)
     assert set(listing.counts()) == {"train", "val", "test"}
     # A file's split does not depend on which others are there.
