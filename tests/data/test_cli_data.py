@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import re
 import shlex
 import shutil
@@ -318,9 +319,33 @@ def test_own_videos(run, data):
     code, out, err = run("check", "folder", *words)
     assert (code, err) == (0, "")
     (data / "mine/videos/golf/1.mp4").unlink()
+    (data / "mine/videos/pour/2.mp4").write_bytes(b"no video")
     code, out, err = run("check", "folder", *words)
-    assert (code, out) == (2, "")
-    assert re.fullmatch(r"Error: .*videos\.jsonl, line 2: there is no video golf/1\.mp4 .*\n", err)
+    assert (code, err) == (1, "")
+    assert "as a subset and say so\n      golf/1.mp4\n" in out
+    assert "      pour/2.mp4: cannot be read as a video" in out
+
+
+def test_names_that_cannot_be_printed(run, data, tiny_counts):
+    """A name in another encoding, and one that would steer the terminal."""
+    folder = data / "ucf101/UCF-101/Archery"
+    (folder / "\x1b[31m\n.avi").write_bytes(b"")
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xe9.avi")).write_bytes(b"")
+    root = data / "ucf101/UCF-101"
+    code, out, err = run("check", "ucf101", "--root", root, "--names-only")
+    assert (code, err) == (0, "")
+    assert "      Archery/\\x1b[31m\\n.avi\n      Archery/\\udce9.avi\n" in out
+    assert run("check", "ucf101", "--root", root, "--names-only", "--json")[0] == 0
+
+
+def test_an_interrupted_download_says_how_to_go_on(run, tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(download, "download", stop)
+    code, out, err = run("get", "vp_ucf101", "--out", tmp_path)
+    assert code == 130
+    assert err == "Interrupted; what came is kept, run the same command to go on.\n"
 
 
 WRONG = {

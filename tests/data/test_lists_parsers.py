@@ -21,6 +21,7 @@ from velatura.data._lists import (
     splits,
     ucf101,
     utkface,
+    videos,
     vispr,
     vp,
 )
@@ -273,15 +274,15 @@ def test_val_takes_whole_groups_and_near_the_fraction():
 
 
 def test_with_val_moves_groups_and_leaves_test_alone():
-    videos = tuple(
+    clips = tuple(
         Video(path=f"a/{i}", action="a", split="test" if i > 19 else "train", group=f"g{i // 4}")
         for i in range(24)
     )
-    listing = Listing(name="x", action_names=("a",), videos=videos)
+    listing = Listing(name="x", action_names=("a",), videos=clips)
     carved = splits.with_val(listing, 0.2)
     assert carved.counts() == {"train": 16, "val": 4, "test": 4}
     assert len({v.group for v in carved.of("val")}) == 1
-    assert [v.path for v in carved.videos] == [v.path for v in videos]
+    assert [v.path for v in carved.videos] == [v.path for v in clips]
     assert splits.with_val(carved, 0.4) == carved  # it has one already
 
 
@@ -564,6 +565,31 @@ JSONL_WRONG = {
 def test_wrong_jsonl(tmp_path, text):
     with pytest.raises(BadInput, match=JSONL_WRONG[text]):
         images.read(tiny.write(tmp_path / "x.jsonl", text))
+
+
+VIDEOS_WRONG = {
+    "": r"x\.jsonl is empty; expected one line of JSON per file",
+    '{"video": "a.avi", "split": "train", "attributes": {"f": 1}}': r"video is class/name.*'a.avi'",
+    '{"video": "g/a.avi", "attributes": {"f": 1}}': r"g/a\.avi has no split; give train, val or",
+    '{"image": "g/a.avi"}': r"line 1: unknown key 'image'; expected \{\"video\"",
+    '{"video": "/g/a.avi", "split": "train"}': r"line 1: video '/g/a\.avi' leads out of the root",
+}
+
+
+@pytest.mark.parametrize("text", VIDEOS_WRONG)
+def test_wrong_jsonl_of_videos(tmp_path, text):
+    with pytest.raises(BadInput, match=VIDEOS_WRONG[text]):
+        videos.read(tiny.write(tmp_path / "x.jsonl", text))
+
+
+def test_own_videos_are_listed_as_training_reads_them(tmp_path):
+    from velatura.data import folder
+
+    home = tiny.own_videos(tmp_path)
+    listing = videos.read(home / "videos.jsonl")
+    rows = folder._read_rows(home / "videos.jsonl", home / "videos")
+    listed = [(v.path, v.action, v.split, v.group, v.attributes) for v in listing.videos]
+    assert listed == [(r.video, r.action, r.split, r.group, r.attributes) for r in rows]
 
 
 def test_wrong_attributes_of_your_own(tmp_path):

@@ -136,8 +136,13 @@ def _get(source: Source, out: Path | None, as_json: bool) -> None:
         typer.echo("by hand:\n" + "\n".join(f"    {step}" for step in source.by_hand))
     fetched = []
     for remote in source.files:
-        with _bar(as_json) as progress:
-            fetched.append(download(remote, out or Path(), progress=progress))
+        try:
+            with _bar(as_json) as progress:
+                fetched.append(download(remote, out or Path(), progress=progress))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                "Interrupted; what came is kept, run the same command to go on."
+            ) from None
         if not as_json:
             typer.echo(f"{fetched[-1]}: there, checksum right.")
     if as_json:
@@ -222,8 +227,13 @@ def _attributes(report: Report) -> Table:
 def _print_finding(console: Console, finding: Finding) -> None:
     """A line, and the first few names below it."""
     remedy = f" -> {finding.remedy}" if finding.remedy else ""
-    console.print(f"{finding.status:<6}{finding.found}{remedy}", markup=False, soft_wrap=True)
-    for name in finding.names[:FEW]:
-        console.print(f"      {name}", markup=False, soft_wrap=True)
+    line = f"{finding.status:<6}{finding.found}{remedy}"
+    for text in (line, *(f"      {name}" for name in finding.names[:FEW])):
+        console.print(_shown(text), markup=False, soft_wrap=True)
     if len(finding.names) > FEW:
         console.print(f"      ... and {len(finding.names) - FEW} more", markup=False)
+
+
+def _shown(text: str) -> str:
+    """Text for a terminal: a file's name may hold what cannot be printed, or steers it."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -15,10 +15,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from velatura.data._lists import attributes, text
+from velatura.data._lists import own, text
 from velatura.data._lists.listing import Image, Listing
 from velatura.data._lists.source import IMAGES, Ask, Source
 from velatura.data._lists.splits import hashed_split
@@ -28,58 +28,29 @@ __all__ = ["SOURCES", "read"]
 
 EXPECTED = '{"image": "a/1.jpg", "split": "train", "group": "Ann", "attributes": {"face": 1}}'
 PLAIN = ("image", "split", "group")
-DRAWN = ""  # the split of a line that names none, until it is drawn
 
 
 def read(annotations: Path) -> Listing:
     """The images and attributes of a CSV or JSONL file.
 
     Raises:
-        BadInput: not such a file; a line without image, with another split, or with values
-            other than 0 or 1; an image that stands there twice; a split on some lines only.
+        BadInput: not such a file, or as of :func:`own.rows`.
     """
     lines = _csv(annotations) if annotations.suffix.lower() == ".csv" else _jsonl(annotations)
-    images: dict[str, Image] = {}
-    like: dict[str, int] | None = None
-    for number, value in lines:
-        try:
-            image = _image(value, like)
-            if image.path in images:
-                raise BadInput(f"{image.path} stands there twice; remove one line")
-            if images and bool(image.split) != bool(next(iter(images.values())).split):
-                raise BadInput("give every image a split, or none")
-        except BadInput as error:
-            raise BadInput(f"{annotations}, line {number}: {error}.") from None
-        images[image.path] = image
-        like = image.attributes
-    if like is None:
-        raise BadInput(f"{annotations} names no image; add one line per image.")
+    rows = own.rows(lines, annotations, "image", EXPECTED)
     return Listing(
         name="images",
-        attribute_names=tuple(like),
-        images=tuple(_drawn(image) for image in images.values()),
+        attribute_names=tuple(rows[0].attributes),
+        images=tuple(
+            Image(
+                path=row.path,
+                split=row.split or hashed_split(row.group),
+                group=row.group,
+                attributes=row.attributes,
+            )
+            for row in rows
+        ),
     )
-
-
-def _image(value: dict[str, Any], like: dict[str, int] | None) -> Image:
-    """One line's value."""
-    if odd := sorted(value.keys() - {*PLAIN, "attributes"}):
-        raise BadInput(f"unknown key {odd[0]!r}; expected {EXPECTED}")
-    path, split = value.get("image"), value.get("split", DRAWN)
-    if not isinstance(path, str) or not path:
-        raise BadInput(f"no image named; expected {EXPECTED}")
-    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-        raise BadInput(f"image {path!r} leads out of the root; give its path below it")
-    if split not in ("train", "val", "test", DRAWN):
-        raise BadInput(f"split is train, val or test, not {split!r}")
-    named = attributes.binary(value.get("attributes"), like)
-    group = str(value.get("group") or path)
-    return Image(path=path, split=split, group=group, attributes=named)
-
-
-def _drawn(image: Image) -> Image:
-    split = image.split or hashed_split(image.group)
-    return Image(path=image.path, split=split, group=image.group, attributes=image.attributes)
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

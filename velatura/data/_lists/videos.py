@@ -1,37 +1,60 @@
-"""Your own videos, as :mod:`velatura.data.folder` trains on them, listed without decoding."""
+"""Your own videos: a folder per class, and one line of JSON per video.
+
+    {"video": "golf/a.avi", "split": "train", "group": "film 7", "attributes": {"face": 1}}
+
+The same file that :mod:`velatura.data.folder` trains on, listed without decoding, so that all
+that is missing is said at once.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from velatura.data._lists import own, text
 from velatura.data._lists.listing import Listing, Video
 from velatura.data._lists.source import Ask, Source
 from velatura.errors import BadInput
 
-__all__ = ["SOURCES"]
+__all__ = ["SOURCES", "read"]
+
+EXPECTED = '{"video": "golf/a.avi", "split": "train", "group": "film", "attributes": {"face": 1}}'
 
 
-def _ask(ask: Ask) -> Listing:
-    """The annotations of a folder of class-named folders."""
-    from velatura.data import folder  # which itself takes its val split from this room
+def read(annotations: Path) -> Listing:
+    """The videos, splits and attributes of a JSONL file; attributes in alphabetical order.
 
-    SOURCES[0].split_of(ask)
-    if ask.annotations is None:
-        raise BadInput("`folder` needs --annotations FILE, with one line of JSON per video.")
-    rows = folder._read_rows(ask.annotations, ask.root)
+    Raises:
+        BadInput: as of :func:`own.rows`; a video that is in no class folder; no splits.
+    """
+    rows = own.rows(text.json_lines(annotations, EXPECTED), annotations, "video", EXPECTED)
+    for row in rows:
+        if "/" not in row.path:
+            raise BadInput(f"{annotations}: video is class/name, such as golf/a.avi: {row.path!r}.")
+        if not row.split:
+            raise BadInput(f"{annotations}: {row.path} has no split; give train, val or test.")
+    names = tuple(sorted(rows[0].attributes))
     return Listing(
         name="folder",
-        action_names=tuple(sorted({row.action for row in rows})),
-        attribute_names=tuple(sorted(rows[0].attributes)),
+        action_names=tuple(sorted({row.path.split("/")[0] for row in rows})),
+        attribute_names=names,
         videos=tuple(
             Video(
-                path=row.video,
-                action=row.action,
+                path=row.path,
+                action=row.path.split("/")[0],
                 split=row.split,
                 group=row.group,
-                attributes=row.attributes,
+                attributes={name: row.attributes[name] for name in names},
             )
             for row in rows
         ),
     )
+
+
+def _ask(ask: Ask) -> Listing:
+    SOURCES[0].split_of(ask)
+    if ask.annotations is None:
+        raise BadInput("`folder` needs --annotations FILE, with one line of JSON per video.")
+    return read(ask.annotations)
 
 
 SOURCES = (
