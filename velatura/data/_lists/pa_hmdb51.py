@@ -209,8 +209,8 @@ def read_test(folder: Path, reading: Reading = VISPR1) -> Listing:
         attribute_names=names,
         videos=tuple(videos),
         notes=(
-            f"Counted by frames, as examined, chance cMAP is {chance:.1f} over {len(labels)} "
-            "frames; the table counts videos.",
+            f"Counted by frames, as examined, chance cMAP is {chance:.1f} over "
+            f"{known.any(axis=1).sum()} labelled frames; the table counts videos.",
         ),
     )
 
