@@ -294,6 +294,10 @@ CASES = {
         TRAIN, r"Attribute 'face' has no negative train clip, .*\.", videos(face=1), makes=True
     ),
     # Studies.
+    "an examiner's seed that is taken": Case(
+        "evaluate run.toml --set evaluation.seeds=[0,99]",
+        r"evaluation\.seeds\.1: Input should be less than 99, got 99\.",
+    ),
     "an unknown attacker": Case(
         'evaluate run.toml --set evaluation.attackers=["frame_cn"]',
         r"No attacker plug-in named 'frame_cn'\. Did you mean 'frame_cnn'\? Available: .*\.",

@@ -19,9 +19,11 @@ import dataclasses
 import fcntl
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ from torch import nn
 from velatura import plugins
 from velatura.config import build, digest, plain, read_toml, to_toml
 from velatura.errors import BadInput, unknown
-from velatura.layout import ClipSet, Splits
+from velatura.layout import ClipSet, Labels, Splits
 from velatura.models._parts import Budget
 from velatura.training import batches as window
 from velatura.training import checkpoint, fit, loop
@@ -190,7 +192,7 @@ def learns(run: Run) -> bool:
 
 def raw_network(
     section: Section,
-    labels: fit.Labels,
+    labels: Labels,
     run: Run,
     splits: Splits,
     fabric: loop.Fabric,
@@ -202,9 +204,7 @@ def raw_network(
 
     Kept in ``folder`` under a name that holds everything that it depends on.
     """
-    outputs = len(
-        splits.train.action_names if labels == "actions" else splits.train.attribute_names
-    )
+    outputs = len(splits.train.label_names(labels))
     reseed(run.seed, role, "weights")
     network = role_network(section, "classifier", outputs)
     science = [
@@ -291,7 +291,24 @@ def versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "absent"
+    found["commit"] = commit()
     return found
+
+
+@lru_cache(maxsize=1)
+def commit() -> str:
+    """The commit that this package stands at, with ``+`` where files differ; "" outside git."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        about = subprocess.run(
+            [*git, "describe", "--always", "--dirty=+", "--abbrev=10"],
+            capture_output=True, text=True, timeout=20, check=True,
+        )  # fmt: skip
+        ours = subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    # A virtual environment inside somebody else's repository is not of that commit.
+    return about.stdout.strip() if ours.returncode == 0 else ""
 
 
 @contextmanager
@@ -417,23 +434,34 @@ def release(
     Returns:
         The same items and labels with (N, T, C, H, W) uint8 pixels, a memory map of ``path``.
     """
-    partial = path.with_suffix(".part")
     anonymizer.eval()
-    try:
-        with partial.open("wb") as file:
-            # Written, not mapped: a full disk is then an error and not the end of the process.
-            header = {"descr": "|u1", "fortran_order": False, "shape": data.clips.shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            for start in range(0, len(data), batch):
-                clips = torch.from_numpy(np.array(data.clips[start : start + batch]))
-                with fabric.autocast():
-                    seen = anonymizer(clips.to(fabric.device).float().div(255))
-                seen = seen.float().mul(255).round().clamp(0, 255).byte().contiguous()
-                file.write(seen.cpu().numpy().tobytes())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+
+    def parts() -> Iterator[np.ndarray]:
+        for start in range(0, len(data), batch):
+            clips = torch.from_numpy(np.array(data.clips[start : start + batch]))
+            with fabric.autocast():
+                seen = anonymizer(clips.to(fabric.device).float().div(255))
+            yield seen.float().mul(255).round().clamp(0, 255).byte().cpu().numpy()
+
+    write_clips(path, data.clips.shape, parts())
     return open_release(path, data)
+
+
+def write_clips(path: Path, shape: tuple[int, ...], parts: Iterable[np.ndarray]) -> None:
+    """Write bytes (N, T, C, H, W), part after part, as a ``.npy`` file: whole or not at all.
+
+    In order and not through a memory map: there a full disk is a signal, not an error.
+    """
+    beside = path.with_suffix(".part")
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    try:
+        with beside.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for part in parts:
+                file.write(np.ascontiguousarray(part).tobytes())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def open_release(path: Path, data: ClipSet) -> ClipSet:

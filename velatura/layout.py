@@ -8,7 +8,7 @@ own ``forward``. On disk and in a release, intensities are bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -16,7 +16,9 @@ from jaxtyping import Int64, UInt8
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Anonymizer", "ClipSet", "Measurement", "Splits"]
+__all__ = ["Anonymizer", "ClipSet", "Labels", "Measurement", "Splits"]
+
+Labels = Literal["actions", "attributes"]  # what a network learns: utility, or leakage
 
 
 @runtime_checkable
@@ -51,6 +53,10 @@ class ClipSet:
 
     def __len__(self) -> int:
         return len(self.actions)
+
+    def label_names(self, labels: Labels) -> tuple[str, ...]:
+        """What the outputs of a network that learns these labels stand for."""
+        return self.action_names if labels == "actions" else self.attribute_names
 
     def with_clips(self, clips: np.ndarray, name: str, fingerprint: str) -> ClipSet:
         """The same items and labels with other pixels: what an anonymizer releases."""

@@ -51,19 +51,19 @@ from velatura.experiment import (
     resolve,
     train,
     versions,
+    write_clips,
 )
 from velatura.jobs import Event, Job, tell
 from velatura.jobs import run as run_jobs
-from velatura.layout import ClipSet, Splits
+from velatura.layout import ClipSet, Labels, Splits
 from velatura.protocols import action, privacy
+from velatura.protocols._fresh import START, Statistics, examine, standardise, statistics
 from velatura.protocols._fresh import Config as Evaluation
-from velatura.protocols._fresh import Statistics, examine, standardise, statistics
 from velatura.training import checkpoint, fit, loop
 
 __all__ = ["Row", "Study", "carry_out", "resolve_study"]
 
 RAW = "raw"  # the row that every other one is measured against
-START = 99  # in place of a seed: the examiner that learns raw clips before it sees a release
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def _told(job: str) -> Callable[..., None]:
     return lambda done, total, terms=None: tell(job, done, total, terms)
 
 
-def work_raw(job: str, folder: str, role: str, model: dict[str, Any], labels: fit.Labels) -> None:
+def work_raw(job: str, folder: str, role: str, model: dict[str, Any], labels: Labels) -> None:
     """Train one of the networks that training starts from."""
     from velatura import plugins
 
@@ -189,7 +189,7 @@ def work_raw(job: str, folder: str, role: str, model: dict[str, Any], labels: fi
     raw_network(section, labels, study.base, splits, fabric, Path(folder) / "raw", role, _told(job))
 
 
-def work_start(job: str, folder: str, labels: fit.Labels, network: str) -> None:
+def work_start(job: str, folder: str, labels: Labels, network: str) -> None:
     """Train one examiner on raw clips: where its kind starts on every release, at every seed."""
     study, splits, fabric = _open(folder)
     cfg = study.evaluation
@@ -259,9 +259,7 @@ def _rms_change(clip: np.ndarray, other: np.ndarray) -> float:
     return float(np.sqrt(np.dot(difference, difference) / difference.size) / 255)
 
 
-def work_examine(
-    job: str, folder: str, row: str, labels: fit.Labels, network: str, seed: int
-) -> None:
+def work_examine(job: str, folder: str, row: str, labels: Labels, network: str, seed: int) -> None:
     """Fit one fresh network on one row's release."""
     study, splits, fabric = _open(folder)
     cfg = study.evaluation
@@ -273,10 +271,7 @@ def work_examine(
         if seed == seeds_of(cfg, labels)[0]:
             # The examiner as it was before it saw this release, given the pixels as it knows
             # them: what a camera's present model, or an attacker who does not adapt, reads.
-            names = (
-                splits.train.action_names if labels == "actions" else splits.train.attribute_names
-            )
-            fixed = build_one(len(names))
+            fixed = build_one(len(splits.train.label_names(labels)))
             fixed.load_state_dict(start)
             test = _as_raw(Path(folder), row, splits.test, cfg)
             static = fit.predict(fixed.to(fabric.device), test, study.base.batches, fabric)
@@ -292,17 +287,9 @@ def work_examine(
 
 
 def write_seen(path: Path, clips: np.ndarray, known: Statistics, cfg: Evaluation) -> None:
-    """What an examiner is handed of a release: standardised, or as it is; whole or not at all."""
-    partial_path = path.with_suffix(".part")
-    about = {"descr": "|u1", "fortran_order": False, "shape": clips.shape}
-    # Written in order, not through a memory map: there a full disk is a signal, not an error.
-    with partial_path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, about)
-        for start in range(0, len(clips), 8):  # few at a time stay in the cache
-            part = clips[start : start + 8]
-            seen = standardise(part, known) if cfg.standardise else part
-            file.write(np.ascontiguousarray(seen).tobytes())
-    os.replace(partial_path, path)
+    """What an examiner is handed of a release: standardised, or as it is."""
+    parts = (clips[i : i + 8] for i in range(0, len(clips), 8))  # few at a time stay in the cache
+    write_clips(path, clips.shape, (standardise(p, known) if cfg.standardise else p for p in parts))
 
 
 def _seen(folder: Path, row: str, splits: Splits) -> Splits:
@@ -352,19 +339,19 @@ def examples(splits: Splits, count: int = 6) -> list[int]:
 # What the parent does.
 
 
-def kinds_of(cfg: Evaluation) -> list[tuple[fit.Labels, str]]:
+def kinds_of(cfg: Evaluation) -> list[tuple[Labels, str]]:
     """Every kind of examiner: what it learns, and its network."""
-    targets: list[tuple[fit.Labels, str]] = [("actions", name) for name in cfg.targets]
+    targets: list[tuple[Labels, str]] = [("actions", name) for name in cfg.targets]
     return [*targets, *(("attributes", name) for name in cfg.attackers)]
 
 
-def seeds_of(cfg: Evaluation, labels: fit.Labels) -> tuple[int, ...]:
+def seeds_of(cfg: Evaluation, labels: Labels) -> tuple[int, ...]:
     """The seeds of targets, or of attackers; the first one's job also scores the examiner as it
     was before it saw the release."""
     return cfg.target_seeds if labels == "actions" else cfg.seeds
 
 
-def fits_of(cfg: Evaluation) -> list[tuple[fit.Labels, str, int]]:
+def fits_of(cfg: Evaluation) -> list[tuple[Labels, str, int]]:
     """Every examiner of one row: what it learns, its network, its seed."""
     return [
         (labels, name, seed) for labels, name in kinds_of(cfg) for seed in seeds_of(cfg, labels)
@@ -386,7 +373,7 @@ def plan(study: Study, folder: Path) -> list[Job]:
     for row in study.rows:
         needs: tuple[str, ...] = ()
         if learns(row.run):
-            wanted: list[tuple[str, dict[str, Any], fit.Labels]] = [
+            wanted: list[tuple[str, dict[str, Any], Labels]] = [
                 ("target", row.run.target.values(), "actions")
             ]
             for i, name in enumerate(getattr(row.run.method.config, "adversaries", ())):
@@ -432,7 +419,7 @@ def _row_jobs(study: Study, folder: Path, row: Row, needs: tuple[str, ...]) -> l
 
     first = Job(f"release {row.name}", "release", work_release, at, needs, released)
 
-    def after(labels: fit.Labels, network: str) -> tuple[str, ...]:
+    def after(labels: Labels, network: str) -> tuple[str, ...]:
         return (first.name, f"start {labels} {network}") if cfg.start == "raw" else (first.name,)
 
     exams = [

@@ -10,13 +10,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from velatura.config import config
-from velatura.layout import ClipSet, Splits
+from velatura.layout import ClipSet, Labels, Splits
 from velatura.training import fit
 from velatura.training.batches import Config as Window
 from velatura.training.loop import Fabric
 from velatura.training.seed import reseed
 
 __all__ = ["Config", "Examination", "examine"]
+
+
+START = 99  # in place of a seed: the examiner that learns raw clips before it sees a release
+Seed = Annotated[int, Field(ge=0, lt=START)]
 
 
 @config
@@ -27,9 +31,9 @@ class Config:
     """Networks that learn the action: utility."""
     attackers: tuple[str, ...] = ("frame_cnn", "clip_cnn", "patch_mlp")
     """Networks that learn the attributes: leakage."""
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1)
     """One fresh attacker per architecture and seed."""
-    target_seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1)
+    target_seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1)
     """One fresh target per architecture and seed."""
     start: Literal["raw", "scratch"] = "raw"
     """Where an examiner starts: trained on raw clips by itself, as an attacker with footage of
@@ -56,7 +60,7 @@ class Examination:
 
 def examine(
     released: Splits,
-    labels: fit.Labels,
+    labels: Labels,
     build: Callable[[int], nn.Module],
     start: dict[str, Tensor] | None,
     epochs: int,
@@ -79,14 +83,14 @@ def examine(
     Returns:
         Scores (N_test, outputs): logits, higher means more likely.
     """
-    names = released.train.action_names if labels == "actions" else released.train.attribute_names
+    outputs = len(released.train.label_names(labels))
     reseed("examiner", labels, seed)
-    network = build(len(names))
+    network = build(outputs)
     if start is not None:
         network.load_state_dict(start)
     if all_alike(released.train.clips):
         # Nothing tells items apart, so nothing can be learnt: every score is the same.
-        return Examination(network.state_dict(), np.zeros((len(released.test), len(names))))
+        return Examination(network.state_dict(), np.zeros((len(released.test), outputs)))
     settings = fit.Config(epochs=epochs, lr=cfg.lr, batch=cfg.batch)
     network = fit.fit(
         network, released.train, released.val, labels, settings, window,

@@ -11,11 +11,10 @@ from typing import Any
 from torch import nn
 
 from velatura import plugins
-from velatura.layout import ClipSet, Measurement
+from velatura.layout import ClipSet, Labels, Measurement
 from velatura.protocols._fresh import groups_of
-from velatura.training import fit
 
-LABELS: fit.Labels = "attributes"
+LABELS: Labels = "attributes"
 
 
 def network(name: str, outputs: int) -> nn.Module:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -24,14 +24,12 @@ from torch import Tensor, nn
 from velatura import transforms
 from velatura.config import config
 from velatura.errors import BadInput, Failure
-from velatura.layout import ClipSet
+from velatura.layout import ClipSet, Labels
 from velatura.training.batches import Config as Window
 from velatura.training.players import prepare
 from velatura.training.seed import generator, reseed
 
 __all__ = ["Config", "fit", "predict"]
-
-Labels = Literal["actions", "attributes"]
 
 
 @config
