@@ -99,7 +99,7 @@ def test_jpeg_is_close_and_smaller(originals, out):
         a, b = (done.store.window(name, indices).astype(int) for done in (raw, jpeg))
         assert a.shape == b.shape
         # Brightness nearly as it was, colour coarser; and red stays red.
-        assert np.abs(a.mean(1) - b.mean(1)).mean() < 2
+        assert np.abs(a.mean(1) - b.mean(1)).mean() < 4
         assert np.abs(a - b).mean() < 8
         assert np.abs(a - b[:, ::-1]).mean() > 20
 
