@@ -182,6 +182,14 @@ def test_scaled_while_decoding_as_read_clip_does(tmp_path, name):
         assert np.array_equal(got, read_clip(path, [55, 57, 59], size))
 
 
+def test_the_colours_of_high_definition(tmp_path):
+    """Files that do not say are BT.709 from 577 lines on, as for ``read_clip``."""
+    images = [moving(i, 720, 64) for i in range(12)]
+    path = encode(tmp_path / "a.mp4", images, options={"g": "4", "bf": "0"})
+    assert index_frames(path).restarts == (0, 4, 8)
+    assert np.array_equal(read_window(path, [9, 11]), read_clip(path, [9, 11]))
+
+
 def test_an_index_can_be_kept_and_a_changed_file_is_noticed(tmp_path):
     path = build(tmp_path, "a.mp4", SOUGHT["no-b.mp4"])
     index = pickle.loads(pickle.dumps(index_frames(path)))
