@@ -2,7 +2,7 @@
 
 import pytest
 
-from velatura.video.clips import clip_indices, span, starts
+from velatura.video.clips import clip_indices, random_start, span, starts
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,26 @@ def test_out_of_range(wrong):
 def test_starts_needs_one():
     with pytest.raises(ValueError, match="n must be at least 1, got 0"):
         starts(5, 1, 1, 0)
+
+
+def test_random_start_reaches_every_fitting_start_as_often():
+    """41 - 31 = 10 frames to spare: eleven starts."""
+    found = [random_start(41, 16, 2, k / 1100) for k in range(1100)]
+    assert [found.count(start) for start in range(11)] == [100] * 11
+    assert max(found) + span(16, 2) == 41  # the last clip ends with the video
+
+
+@pytest.mark.parametrize("total", [1, 5, 30, 31])
+def test_random_start_of_a_short_video(total):
+    assert {random_start(total, 16, 2, u) for u in (0.0, 0.5, 0.999999)} == {0}
+
+
+def test_random_start_just_below_one_stays_inside():
+    below = 1 - 2**-53
+    assert all(random_start(n, 1, 1, below) == n - 1 for n in range(1, 3000))
+
+
+@pytest.mark.parametrize("u", [-0.1, 1.0, float("nan")])
+def test_random_start_needs_a_share(u):
+    with pytest.raises(ValueError, match="u must be in"):
+        random_start(41, 16, 2, u)

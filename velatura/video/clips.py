@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["clip_indices", "span", "starts"]
+__all__ = ["clip_indices", "random_start", "span", "starts"]
 
 
 def span(frames: int, stride: int) -> int:
@@ -30,6 +30,22 @@ def clip_indices(total: int, frames: int, stride: int, start: int) -> list[int]:
     period = max(1, 2 * (total - 1))
     folded = ((start + k * stride) % period for k in range(frames))
     return [i if i < total else period - i for i in folded]
+
+
+def random_start(total: int, frames: int, stride: int, u: float) -> int:
+    """Where a training clip begins: uniform over the starts whose clip fits into the video.
+
+    Args:
+        total, frames, stride: see :func:`clip_indices`.
+        u: uniform in [0, 1), from a generator that the caller seeds by step.
+
+    Returns:
+        0 ... total - span(frames, stride); 0 for a video no longer than one clip.
+    """
+    _at_least(1, total=total, frames=frames, stride=stride)
+    if not 0 <= u < 1:
+        raise ValueError(f"u must be in [0, 1), got {u}")
+    return int(u * (max(0, total - span(frames, stride)) + 1))
 
 
 def starts(total: int, frames: int, stride: int, n: int) -> list[int]:
