@@ -167,15 +167,17 @@ def _peak(services: Any) -> float:
 
 
 def data(people: int = 60) -> dict[str, Any]:
-    """Rendering: the demo's clips with one worker and with one on each core.
+    """Rendering: the demo's clips with one worker and with one on each core; and feeding.
 
     Returns:
-        Clips and figures (people drawn in a frame) per second, and seconds for the demo's clips.
+        Clips and figures (people drawn in a frame) per second, and seconds for the demo's clips;
+        then how fast real clips are fed, see :func:`velatura.data._store.bench.feeding`.
     """
     import os
     from dataclasses import replace
 
     from velatura.data import people as world
+    from velatura.data._store.bench import feeding
 
     cfg = demo_study().base.data.config
     small = replace(cfg, train_people=people, val_people=1, test_people=1)
@@ -200,7 +202,7 @@ def data(people: int = 60) -> dict[str, Any]:
         "ratio": seconds[1] / seconds[cores],
         "demo_clips": whole,
         "demo_seconds": whole * seconds[cores] / clips,
-    }
+    } | feeding()
 
 
 def run(what: str) -> dict[str, Any]:

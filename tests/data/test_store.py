@@ -16,11 +16,12 @@ import cv2
 import numpy as np
 import pytest
 
+from velatura.data._store import bench
 from velatura.data._store import prepare as module
 from velatura.data._store.prepare import prepare
 from velatura.data._store.store import Store, checked_name, file_of
 from velatura.errors import BadInput
-from velatura.video.read import read_clip
+from velatura.video.read import read_clip, read_frames
 
 ODD = [
     "a b.mp4",
@@ -445,3 +446,29 @@ def test_nothing_stays_open(originals, out):
     for _ in range(50):
         store.window(ODD[0], [0, 3])
     assert not descriptors or len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_the_sides_of_the_benchmark_give_the_same_frames(tmp_path, monkeypatch):
+    """A ratio of speeds means something only where both sides do the same."""
+    given = {}
+
+    def rates(sides, rounds):
+        for side, (call, tasks) in sides.items():
+            given[side] = [call(task) for task in tasks]
+        return {side: 1.0 for side in sides}
+
+    monkeypatch.setattr(bench, "_rates", rates)
+    paths = [video(tmp_path / f"{i}.mp4", 60, seed=i) for i in range(2)]
+    figures, memory = bench._measure(paths, tmp_path / "out", 1, 2, 3)
+    assert figures["seek_ratio"] == 1
+    assert memory["memory_clips"] == 3
+    assert np.array_equal(given["seek"], given["store"])
+    for side in ("plain", "picky"):
+        close = np.abs(np.array(given[side], int) - np.array(given["seek"], int)[::2])
+        assert close.max() <= 3  # with and without the scaler's filter, at the same size
+    assert given["floor"] == [None, None]
+
+
+def test_the_benchmarks_long_video(tmp_path):
+    path = bench.long_video(tmp_path / "a.mp4", seconds=1)
+    assert len(list(read_frames(path, (36, 64)))) == 30

@@ -8,7 +8,7 @@ import typer
 
 BENCHMARKS = {
     "train": "one penalty iteration, ours beside a plain loop",
-    "data": "rendering generated people, one worker beside all cores",
+    "data": "rendering people on one core and on all; feeding clips plainly, by seeking, prepared",
 }
 
 
@@ -34,7 +34,7 @@ def bench(
 
     if what not in BENCHMARKS:
         raise unknown("benchmark", what, list(BENCHMARKS))
-    typer.echo(f"Measuring {what}; about a minute.", err=True)
+    typer.echo(f"Measuring {what}; a minute or a few.", err=True)
     found = run(what)
     if json:
         typer.echo(text.dumps(found))
