@@ -173,8 +173,9 @@ def changed(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return any(not torch.equal(one[key], other[key]) for key in one)
 
 
-def test_a_restart_resets_one_adversary_by_turns_and_its_optimiser():
-    players = toy_players("adversaries")
+def test_a_restart_resets_f_T_and_one_adversary_by_turns_and_their_optimiser():
+    players = apart()
+    assert players.teacher is not None
     fresh = copy.deepcopy(players.f_B)
     start = fresh.state_dict()
     everyone = [*players.f_T.parameters(), *players.f_B.parameters()]
@@ -185,12 +186,14 @@ def test_a_restart_resets_one_adversary_by_turns_and_its_optimiser():
         ].backward()
         optimizer.step()
         before = copy.deepcopy(players.f_B.state_dict())
-        constrained.restart(players.f_B, fresh, optimizer, turn)
+        assert changed(players.f_T.state_dict(), players.teacher.state_dict())
+        constrained.restart(players, fresh, optimizer, turn)
+        assert not changed(players.f_T.state_dict(), players.teacher.state_dict())
         now = players.f_B.state_dict()
         for key in now:
             expected = start if key.startswith(f"{index}.") else before
             assert torch.equal(now[key], expected[key]), key
-        forgotten = {id(p) for p in players.f_B[index].parameters()}
+        forgotten = {id(p) for m in (players.f_T, players.f_B[index]) for p in m.parameters()}
         for weight in everyone:
             assert (weight in optimizer.state) == (id(weight) not in forgotten)
 
@@ -215,6 +218,10 @@ def test_training_restarts_on_its_period(every: int, expected: list[tuple[int, i
     loop = FakeLoop(players)
     constrained.train(players, constrained.Config(steps=7, restart_every=every), loop)
     assert restarts(loop, start) == expected
+    assert players.teacher is not None
+    taught = players.teacher.state_dict()
+    at = [k for k, s in enumerate(loop.states[:-1]) if k and not changed(s["f_T"], taught)]
+    assert at == [step for step, _ in expected]
 
 
 def test_a_resumed_run_restarts_from_the_same_start():

@@ -48,7 +48,7 @@ BUDGET = "adversaries"
 
 @config
 class Config:
-    utility_bound: Annotated[float, Field(gt=0)] = 0.7
+    utility_bound: Annotated[float, Field(gt=0)] = 1.0
     """Cross-entropy of f_T that is acceptable, nats. The knob of the trade-off."""
     privacy_weight: Annotated[float, Field(ge=0)] = 8.0
     feature_weight: Annotated[float, Field(ge=0)] = 0.1
@@ -62,8 +62,8 @@ class Config:
     dual_limit: Annotated[float, Field(gt=0)] = 3.0
     adversaries: Annotated[tuple[str, ...], Field(min_length=1)] = ("frame_cnn", "frame_cnn")
     """Networks of the set; may repeat."""
-    restart_every: Annotated[int, Field(ge=0)] = 100
-    """Steps after which the next adversary of the set starts anew; 0 never."""
+    restart_every: Annotated[int, Field(ge=0)] = 50
+    """Steps after which f_T and the next adversary of the set start anew; 0 never."""
     steps: Annotated[int, Field(ge=1)] = 300
     warm_up: Annotated[float, Field(ge=0, le=1)] = 0.15
     """First share of the steps, over which f_A's rate rises."""
@@ -177,7 +177,7 @@ def train(players: Players, cfg: Config, loop: Loop) -> None:
     )
     for step in loop.steps(cfg.steps):
         if cfg.restart_every and step and step % cfg.restart_every == 0:
-            restart(players.f_B, fresh, both, step // cfg.restart_every - 1)
+            restart(players, fresh, both, step // cfg.restart_every - 1)
         batch = loop.batches.at(step)
         loop.rate(f_A, cfg.lr_anonymizer, cfg.steps, warm_up=cfg.warm_up, anneal=cfg.anneal)
         with loop.precision():
@@ -191,13 +191,19 @@ def train(players: Players, cfg: Config, loop: Loop) -> None:
         loop.update(both, terms, "adversaries")
 
 
-def restart(f_B: nn.Module, fresh: nn.Module, optimizer: torch.optim.Optimizer, turn: int) -> None:
-    """One adversary of the set, by turns, forgets what it learnt against this f_A.
+def restart(
+    players: Players, fresh: nn.Module, optimizer: torch.optim.Optimizer, turn: int
+) -> None:
+    """f_T, and one adversary of the set by turns, forget what they learnt against this f_A.
 
-    f_A cannot win by leading one adversary into a corner: a newcomer does not know the way.
+    f_A cannot win by leading one adversary into a corner: a newcomer does not know the way. Nor
+    can it keep the action in a code that only the f_T it grew up with can read: whoever
+    measures utility starts from raw video too.
     """
-    members = _each(f_B)
+    assert players.teacher is not None
+    members = _each(players.f_B)
     index = turn % len(members)
-    members[index].load_state_dict(_each(fresh)[index].state_dict())
-    for parameter in members[index].parameters():
-        optimizer.state.pop(parameter, None)
+    for network, start in ((players.f_T, players.teacher), (members[index], _each(fresh)[index])):
+        network.load_state_dict(start.state_dict())
+        for parameter in network.parameters():
+            optimizer.state.pop(parameter, None)
