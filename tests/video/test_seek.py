@@ -157,6 +157,28 @@ def test_what_the_container_calls_a_keyframe_is_not_believed(tmp_path, name):
     assert index_frames(path).restarts == (0,)
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+@pytest.mark.parametrize("kind", ["open.mp4", "refresh.mp4"])
+def test_a_piece_copied_out_of_a_longer_file(tmp_path, kind, name):
+    """Its first packets give no picture of their own, so counting packets would be off."""
+    source, path = build(tmp_path, kind, DOUBTED[kind][0]), tmp_path / name
+    with av.open(str(source)) as whole, av.open(str(path), "w") as piece:
+        stream = piece.add_stream_from_template(whole.streams.video[0])
+        keys = 0
+        for packet in whole.demux(video=0):
+            keys += packet.is_keyframe
+            if packet.size and keys > 1:
+                packet.stream = stream
+                piece.mux(packet)
+    index = index_frames(path)
+    assert index.doubt
+    assert index.restarts == ()
+    for window in ([1], [13], [39]):
+        got, expected = (outcome(read, path, window) for read in (read_window, read_clip))
+        assert np.array_equal(got, expected)
+    assert isinstance(expected, str) == (kind == "open.mp4")  # that one cannot be decoded at all
+
+
 def test_only_what_is_needed_is_decoded(tmp_path, monkeypatch):
     """From the restart at 50, up to 61, without those that neither we nor others need."""
     path = build(tmp_path, "a.mp4", SOUGHT["b-frames.mp4"])

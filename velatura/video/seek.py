@@ -169,6 +169,9 @@ class _Survey:
             return "it holds no pictures"
         if self.declared and self.declared != len(shown):
             return f"it holds {len(shown)} pictures where its header declares {self.declared}"
+        # Cut out of a longer file: its first packets may give no picture, or one that is patched.
+        if not self.pictures[0].restart:
+            return "its first picture does not stand alone"
         if len(times) < len(shown):
             return "two pictures have the same time"
         if len(np.unique(places)) < len(places):
