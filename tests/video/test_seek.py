@@ -179,6 +179,37 @@ def test_a_piece_copied_out_of_a_longer_file(tmp_path, kind, name):
     assert isinstance(expected, str) == (kind == "open.mp4")  # that one cannot be decoded at all
 
 
+X264 = {
+    "keyint": (5, 13, 30),
+    "bframes": (0, 1, 3, 8),
+    "b-pyramid": ("none", "strict", "normal"),
+    "b-adapt": (0, 2),
+    "ref": (1, 3, 6),
+    "open-gop": (0, 0, 1),
+    "scenecut": (0, 40),
+    "weightp": (0, 2),
+    "slices": (1, 3),
+    "repeat-headers": (0, 1),
+    "aud": (0, 1),
+    "direct": ("temporal", "spatial"),
+    "intra-refresh": (0, 0, 1),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(24))
+def test_encoders_of_every_temper(tmp_path, seed):
+    """Chosen at random: however a file was coded, no frame is another one."""
+    rng = np.random.default_rng(seed)
+    how = ":".join(f"{key}={rng.choice(values)}" for key, values in X264.items())
+    name = ("a.mp4", "a.mkv", "a.mov")[seed % 3]
+    path = build(tmp_path, name, {"options": {"x264-params": how, "crf": "25"}})
+    index = index_frames(path)
+    everything = read_clip(path, range(FRAMES))
+    for i in [*rng.integers(1, FRAMES, 8).tolist(), *index.restarts[1:]]:
+        assert np.array_equal(read_window(path, [i], None, index)[0], everything[i]), (how, i)
+
+
 def test_only_what_is_needed_is_decoded(tmp_path, monkeypatch):
     """From the restart at 50, up to 61, without those that neither we nor others need."""
     path = build(tmp_path, "a.mp4", SOUGHT["b-frames.mp4"])
