@@ -84,7 +84,7 @@ class Raw:
 
 
 class Jpeg:
-    """About a tenth of the bytes, and a few milliseconds to decode a clip."""
+    """About a seventh of the bytes, and some milliseconds to decode a clip."""
 
     suffix, share = ".jpegs", 0.2
 
