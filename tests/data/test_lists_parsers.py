@@ -582,16 +582,6 @@ def test_wrong_jsonl_of_videos(tmp_path, text):
         videos.read(tiny.write(tmp_path / "x.jsonl", text))
 
 
-def test_own_videos_are_listed_as_training_reads_them(tmp_path):
-    from velatura.data import folder
-
-    home = tiny.own_videos(tmp_path)
-    listing = videos.read(home / "videos.jsonl")
-    rows = folder._read_rows(home / "videos.jsonl", home / "videos")
-    listed = [(v.path, v.action, v.split, v.group, v.attributes) for v in listing.videos]
-    assert listed == [(r.video, r.action, r.split, r.group, r.attributes) for r in rows]
-
-
 def test_wrong_attributes_of_your_own(tmp_path):
     listing = ucf101.read(tiny.ucf101(tmp_path, videos=False))
     line = '{"video": "Archery/no.avi", "attributes": {"a": 1}}\n'

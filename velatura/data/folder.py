@@ -9,380 +9,44 @@
 and what intervals are computed over: the source film, or the person. Left out, every video
 is its own. Attributes are private ones, 0 or 1, the same names on every line.
 
-A clip is ``frames`` frames, every ``stride``-th, around the middle of its video; a shorter
-video runs back and forth. Its short side is scaled to ``stored`` pixels and the middle
-``stored`` x ``stored`` square is kept, from which training crops ``size`` x ``size``. The
-decoded clips are kept in a cache, so that the videos are decoded once.
+What a clip is, and what happens to videos that cannot be used, is in :mod:`velatura.data._clips`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
-from multiprocessing import get_context
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from pathlib import Path
 
-import numpy as np
-from pydantic import Field
-
-from velatura.config import config, digest
-from velatura.data._lists.splits import val_groups
-from velatura.errors import BadInput, unknown
-from velatura.layout import ClipSet, Splits
-from velatura.video.clips import clip_indices, starts
-from velatura.video.probe import probe
-from velatura.video.read import read_clip
+from velatura.config import config
+from velatura.data import _clips
+from velatura.data._lists import videos
+from velatura.errors import BadInput
+from velatura.layout import Splits
 
 __all__ = ["Config", "load"]
 
-SPLITS = ("train", "val", "test")
-# More unreadable videos than this is an error, not a note.
-TOLERATED = 0.01
-# Raise it when the same video would decode to other pixels.
-FORMAT = 1
-
-note = logging.getLogger(__name__).warning
-
-Progress = Callable[[str, int, int], None]  # what is done, how many of it, of how many
-
 
 @config
-class Config:
-    """Where the videos are, and what one clip is.
+class Config(_clips.ClipConfig):
+    """Where the videos are; the rest is of :class:`ClipConfig`.
 
     Attributes:
         root: the folder of class folders.
         annotations: the JSONL file, one line per video.
-        classes: the classes to use; all when empty.
-        attributes: the private attributes to use, in this order; all when empty.
-        size: pixels, the side of what training crops; at most ``stored``.
-        stored: pixels, the side of the stored square.
-        frames, stride: frames of a clip, and video frames from one to the next.
-        val_fraction: of train, taken as val where no line says val: whole groups.
-        drop_shared_groups: leave out train and val clips whose group is also in test, and
-            train clips whose group is also in val.
-        seed: of the choice of val groups.
-        cache: folder for decoded clips; $VELATURA_CACHE, or ~/.cache/velatura, when empty.
-        workers: processes that decode; one per core when 0.
     """
 
     root: str
     annotations: str
-    classes: tuple[str, ...] = ()
-    attributes: tuple[str, ...] = ()
-    size: Annotated[int, Field(ge=8, le=1024)] = 64
-    stored: Annotated[int, Field(ge=8, le=1024)] = 72
-    frames: Annotated[int, Field(ge=1, le=256)] = 16
-    stride: Annotated[int, Field(ge=1, le=64)] = 2
-    val_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
-    drop_shared_groups: bool = True
-    seed: Annotated[int, Field(ge=0)] = 0
-    cache: str = ""
-    workers: Annotated[int, Field(ge=0, le=256)] = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of the annotations."""
-
-    video: str
-    action: str
-    split: str
-    group: str
-    attributes: dict[str, int]
-
-
-def load(cfg: Config, progress: Progress | None = None) -> Splits:
+def load(cfg: Config, progress: _clips.Progress | None = None) -> Splits:
     """Read the annotations, decode every video once, and give the three splits.
-
-    Args:
-        cfg: see :class:`Config`.
-        progress: called with ("decoding videos", videos done, videos in all).
-
-    Returns:
-        Train, val and test; clips are (N, T, 3, stored, stored) uint8 memory maps.
 
     Raises:
         BadInput: one sentence that names the folder, line, video, class or attribute.
     """
-    if cfg.size > cfg.stored:
-        raise BadInput(f"size {cfg.size} cannot be cropped from stored {cfg.stored}; raise stored.")
-    root = Path(cfg.root)
-    if not root.is_dir():
-        raise BadInput(
-            f"No folder {root}; expected one folder per class with its videos, "
-            f"such as {root / 'golf' / 'a.avi'}."
-        )
-    rows = _chosen(_read_rows(Path(cfg.annotations), root), cfg)
-    names = cfg.attributes or sorted(rows[0].attributes)
-    rows = _split(rows, cfg)
-    _check(rows, names)
-    clips, digests = _decoded(root, rows, cfg, progress)
-    if len(digests) < len(rows):
-        rows = [row for row in rows if row.video in digests]
-        _check(rows, names)
-
-    actions = sorted({row.action for row in rows})
-    groups = {group: i for i, group in enumerate(sorted({row.group for row in rows}))}
-    parts = []
-    for split in SPLITS:
-        # Rows are in split order, so that each split is one slice of the memory map.
-        at = [i for i, row in enumerate(rows) if row.split == split]
-        mine = [rows[i] for i in at]
-        labels = [[asdict(row), digests[row.video]] for row in mine]
-        parts.append(
-            ClipSet(
-                clips=clips[at[0] : at[-1] + 1],
-                actions=np.array([actions.index(row.action) for row in mine], np.int64),
-                attributes=np.array(
-                    [[row.attributes[name] for name in names] for row in mine], np.uint8
-                ),
-                groups=np.array([groups[row.group] for row in mine], np.int64),
-                action_names=tuple(actions),
-                attribute_names=tuple(names),
-                name=f"folder/{split}",
-                fingerprint=digest([actions, names, labels]),
-            )
-        )
-    return Splits(*parts)
-
-
-def _read_rows(path: Path, root: Path) -> list[Row]:
-    """The annotations, each line checked."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise BadInput(f"The annotations {path} cannot be read: {reason}.") from error
-    rows: list[Row] = []
-    seen: set[str] = set()
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                row = _row(json.loads(line), root)
-                if row.video in seen:
-                    raise BadInput(f"{row.video} stands there twice")
-                if rows and (odd := sorted(row.attributes.keys() ^ rows[0].attributes.keys())):
-                    raise BadInput(
-                        f"every line names the same attributes, and {odd[0]!r} is not on all"
-                    )
-            except ValueError:
-                raise BadInput(
-                    f'{path}, line {number}: not JSON; expected {{"video": "golf/a.avi", '
-                    '"split": "train", "group": "film", "attributes": {"face": 1}}.'
-                ) from None
-            except BadInput as error:
-                raise BadInput(f"{path}, line {number}: {error}.") from None
-            seen.add(row.video)
-            rows.append(row)
-    if not rows:
-        raise BadInput(f"The annotations {path} name no video.")
-    return rows
-
-
-def _row(value: Any, root: Path) -> Row:
-    """One line's value as a Row, or BadInput saying what is wrong with it."""
-    keys = {"video", "split", "group", "attributes"}
-    if not isinstance(value, dict):
-        raise BadInput("expected an object with video, split, group and attributes")
-    if odd := sorted(value.keys() - keys):
-        raise BadInput(f"unknown key {odd[0]!r}; the keys are {', '.join(sorted(keys))}")
-    video, split, attributes = value.get("video"), value.get("split"), value.get("attributes")
-    if not isinstance(video, str) or len(PurePosixPath(video).parts) < 2:
-        raise BadInput(f"video is class/name below the root, such as golf/a.avi, not {video!r}")
-    if PurePosixPath(video).is_absolute() or ".." in PurePosixPath(video).parts:
-        raise BadInput(f"video {video!r} leads out of the root")
-    if not (root / video).is_file():
-        raise BadInput(f"there is no video {video} in {root}")
-    if split not in SPLITS:
-        raise BadInput(f"split is train, val or test, not {split!r}")
-    if not isinstance(attributes, dict) or not attributes:
-        raise BadInput('attributes are at least one name with 0 or 1, such as {"face": 1}')
-    for name, present in attributes.items():
-        if type(present) is not int or present not in (0, 1):
-            raise BadInput(f"attribute {name!r} is 0 or 1, not {present!r}")
-    return Row(
-        video=video,
-        action=PurePosixPath(video).parts[0],
-        split=split,
-        group=str(value.get("group", video)),
-        attributes=attributes,
-    )
-
-
-def _chosen(rows: list[Row], cfg: Config) -> list[Row]:
-    """The rows of the classes and attributes asked for."""
-    known = {row.action for row in rows}
-    for name in cfg.classes:
-        if name not in known:
-            raise unknown("class", name, known)
-    for name in cfg.attributes:
-        if name not in rows[0].attributes:
-            raise unknown("attribute", name, rows[0].attributes)
-    return [row for row in rows if not cfg.classes or row.action in cfg.classes]
-
-
-def _split(rows: list[Row], cfg: Config) -> list[Row]:
-    """The rows in the order train, val, test, with groups kept apart and val filled."""
-    by_split = {s: [row for row in rows if row.split == s] for s in SPLITS}
-    if cfg.drop_shared_groups:
-        for mine, others in (("val", ("test",)), ("train", ("val", "test"))):
-            taken = {row.group for other in others for row in by_split[other]}
-            kept = [row for row in by_split[mine] if row.group not in taken]
-            if dropped := len(by_split[mine]) - len(kept):
-                note(
-                    "%d of %d %s clips left out: their group is also in %s.",
-                    *(dropped, len(by_split[mine]), mine),
-                    " or ".join(other for other in others if by_split[other]),
-                )
-            by_split[mine] = kept
-    if not by_split["val"]:
-        clips = ((row.action, row.group) for row in by_split["train"])
-        groups = val_groups(clips, cfg.val_fraction, cfg.seed)
-        by_split["val"] = [row for row in by_split["train"] if row.group in groups]
-        by_split["train"] = [row for row in by_split["train"] if row.group not in groups]
-    return [Row(**{**asdict(row), "split": split}) for split in SPLITS for row in by_split[split]]
-
-
-def _check(rows: list[Row], attributes: Sequence[str]) -> None:
-    """What training and evaluation need of every split."""
-    actions = sorted({row.action for row in rows})
-    if len(actions) < 2:
-        raise BadInput(f"At least two classes are needed; there is only {actions[0]!r}.")
-    for split in SPLITS:
-        mine = [row for row in rows if row.split == split]
-        if not mine:
-            remedy = {
-                "train": "give some lines split train, with groups of their own",
-                "val": "every group is too large to move; mark val lines by hand",
-                "test": "give some lines split test",
-            }[split]
-            raise BadInput(f"There are no {split} clips: {remedy}.")
-        if split == "train" and (bare := sorted(set(actions) - {row.action for row in mine})):
-            raise BadInput(
-                f"Class {bare[0]!r} has no training clips; add some, or leave the class out."
-            )
-        for name in attributes:
-            values = {row.attributes[name] for row in mine}
-            if split != "val" and len(values) < 2:
-                missing = "positive" if values == {0} else "negative"
-                raise BadInput(
-                    f"Attribute {name!r} has no {missing} {split} clip, so nothing can be "
-                    "learnt or measured about it; leave it out with attributes = [...]."
-                )
-
-
-def _decoded(
-    root: Path, rows: list[Row], cfg: Config, progress: Progress | None
-) -> tuple[np.ndarray, dict[str, str]]:
-    """The clips of all readable rows, in order, from the cache or decoded into it.
-
-    Returns:
-        (N, T, 3, stored, stored) uint8 memory map, and the N videos' pixel digests.
-    """
-    files = [(row.video, (root / row.video).stat()) for row in rows]
-    key = digest(
-        [FORMAT, cfg.stored, cfg.frames, cfg.stride]
-        + [[video, stat.st_size, stat.st_mtime_ns] for video, stat in files]
-    )
-    home = cfg.cache or os.environ.get("VELATURA_CACHE") or Path.home() / ".cache" / "velatura"
-    folder = Path(home).expanduser() / "folder" / key
-    index = _index(folder, cfg)
-    if index is None:
-        shutil.rmtree(folder, ignore_errors=True)  # what is there is not whole
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f"{key}.partial.", dir=folder.parent))
-        try:
-            index = _decode_into(partial, root, rows, cfg, progress)
-            if not folder.is_dir():  # another run may have been faster
-                partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    if skipped := index["skipped"]:
-        video, reason = next(iter(skipped.items()))
-        note("%d of %d videos left out, %s first: %s", len(skipped), len(rows), video, reason)
-    shape = (len(index["digests"]), cfg.frames, 3, cfg.stored, cfg.stored)
-    return np.memmap(folder / "clips.bin", np.uint8, "r", shape=shape), index["digests"]
-
-
-def _index(folder: Path, cfg: Config) -> dict[str, Any] | None:
-    """What a cache folder says it holds, or None where it does not hold that."""
-    try:
-        index: dict[str, Any] = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        size = (folder / "clips.bin").stat().st_size
-    except (OSError, ValueError):
-        return None
-    clip = cfg.frames * 3 * cfg.stored**2
-    return index if size == len(index["digests"]) * clip else None
-
-
-def _decode_into(
-    partial: Path,
-    root: Path,
-    rows: list[Row],
-    cfg: Config,
-    progress: Progress | None,
-) -> dict[str, Any]:
-    """Write ``clips.bin`` and ``index.json`` of all readable videos; the latter's content."""
-    jobs = [(str(root / row.video), cfg.frames, cfg.stride, cfg.stored) for row in rows]
-    digests: dict[str, str] = {}
-    skipped: dict[str, str] = {}
-    with open(partial / "clips.bin", "wb") as out:
-        for done, (row, clip) in enumerate(zip(rows, _map(jobs, cfg.workers), strict=True), 1):
-            if isinstance(clip, str):
-                skipped[row.video] = clip
-                if len(skipped) > TOLERATED * len(rows):
-                    raise BadInput(
-                        f"{len(skipped)} of the first {done} videos cannot be decoded, more "
-                        f"than {TOLERATED:.0%} of all {len(rows)}; first: "
-                        f"{next(iter(skipped.values()))}"
-                    )
-            else:
-                out.write(clip.tobytes())
-                digests[row.video] = hashlib.sha256(clip.tobytes()).hexdigest()[:16]
-            if progress is not None:
-                progress("decoding videos", done, len(rows))
-    index = {"digests": digests, "skipped": skipped}
-    (partial / "index.json").write_text(json.dumps(index), encoding="utf-8")
-    return index
-
-
-Job = tuple[str, int, int, int]
-
-
-def _map(jobs: list[Job], workers: int) -> Iterator[np.ndarray | str]:
-    """Decode every job, in order; in this process where starting others costs more."""
-    workers = min(workers or os.cpu_count() or 1, len(jobs) // 16)
-    if workers < 2:
-        yield from map(_decode, jobs)
-        return
-    # Spawned, not forked: the caller may hold threads and a GPU.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        try:
-            yield from pool.map(_decode, jobs, chunksize=4)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _decode(job: Job) -> np.ndarray | str:
-    """One video's clip, (T, 3, stored, stored) uint8; or why there is none."""
-    path, frames, stride, side = job
-    try:
-        info = probe(path, count=True)
-        start = starts(info.frames, frames, stride, 1)[0]
-        scale = side / min(info.height, info.width)
-        height, width = (max(side, round(n * scale)) for n in (info.height, info.width))
-        indices = clip_indices(info.frames, frames, stride, start)
-        clip = read_clip(path, indices, (height, width))
-    except BadInput as error:
-        return str(error)
-    top, left = (height - side) // 2, (width - side) // 2
-    return np.ascontiguousarray(clip[:, :, top : top + side, left : left + side])
+    root, annotations = _clips.folder_of(cfg.root), Path(cfg.annotations)
+    listing = videos.read(annotations)
+    for video in listing.videos:
+        if not (root / video.path).is_file():
+            raise BadInput(f"{annotations} names {video.path}, which is not in {root}.")
+    return _clips.load(listing, root, cfg, progress)
