@@ -23,6 +23,7 @@ import typer
 from velatura import cli
 from velatura.data._lists import catalog, download, hmdb51, pa_hmdb51, ucf101, vispr, vp
 from velatura.data._lists.source import Remote
+from velatura.data._store.store import Store
 
 
 @pytest.fixture
@@ -397,6 +398,37 @@ def test_through_the_command_line_itself(data):
 # ---------------------------------------------------------------------------- docs, real data
 
 
+def test_prepare_decodes_what_is_there_and_goes_on(run, data):
+    words = ("prepare", "vp_hmdb51", "--root", "data/hmdb51/hmdb51_org", "--out", "out")
+    code, out, err = run(*words, "--short-side", "16", "--json")
+    answer = json.loads(out)
+    assert (code, answer["reused"], answer["skipped"]) == (0, 0, {})
+    assert answer["decoded"] > 0
+    assert err.startswith(f"{answer['decoded']} videos to decode, 0 there already. 0.00 GB to ")
+    code, out, _ = run(*words, "--short-side", "16")
+    assert (code, out.split(",")[0]) == (0, "out: 0 videos decoded")
+    assert f" {answer['decoded']} kept, " in out
+    stored = Store.open("out")
+    assert stored.window(next(iter(stored.videos)), [0, 1]).shape == (2, 3, 16, 21)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("hmdb51 --root data/hmdb51/hmdb51_org", "Say where the prepared videos go: --out DIR."),
+        ("hmdb51 --out out", "Say where hmdb51 is: --root DIR, the folder with its files."),
+        ("utkface --root data/utkface --out out", "utkface has images; only videos are prepared."),
+        (
+            "hmdb51 --root data/hmdb51/hmdb51_org --out out --form png",
+            "No form named 'png'. Available: jpeg, raw.",
+        ),
+    ],
+)
+def test_what_cannot_be_prepared(run, data, words, says):
+    code, _, err = run("prepare", *words.split())
+    assert (code, err) == (2, f"Error: {says}\n")
+
+
 def test_the_commands_of_the_page_run(run, data, tiny_counts, monkeypatch):
     """Every line of docs/data.md, on tiny copies that lie as the page says."""
     fetched = []
@@ -405,10 +437,11 @@ def test_the_commands_of_the_page_run(run, data, tiny_counts, monkeypatch):
     )
     page = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
     lines = re.findall(r"^velatura data (.*)$", page, re.M)
-    assert len(lines) == 11
+    assert len(lines) == 12
     for line in lines:
         code, out, err = run(*shlex.split(line))
-        assert (code, err) == (0, ""), f"{line}\n{out}"
+        assert code == 0, f"{line}\n{out}{err}"
+        assert not err or line.startswith("prepare"), err
     assert [remote.name for remote in fetched] == ["hmdb51_privacy_attribute_label.pickle"]
 
 

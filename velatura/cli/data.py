@@ -1,4 +1,4 @@
-"""``velatura data``: which data sets are known, what is right or wrong with a copy, getting one."""
+"""``velatura data``: known data sets; what is right or wrong with a copy; getting, preparing."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from velatura.data._lists.check import Finding, Report
-    from velatura.data._lists.source import Source
+    from velatura.data._lists.source import Ask, Source
 
-ACTIONS = ("list", "check", "get")
+ACTIONS = ("list", "check", "get", "prepare")
 FEW = 3  # names that a finding prints; --json has all
 
 
 def data(
-    action: Annotated[str, typer.Argument(help="list, check or get.", metavar="list|check|get")],
+    action: Annotated[
+        str, typer.Argument(help="list, check, get or prepare.", metavar="list|check|get|prepare")
+    ],
     name: Annotated[
         str | None, typer.Argument(help="A data set of `velatura data list`.", show_default=False)
     ] = None,
     root: Annotated[
-        Path | None, typer.Option(help="check: the folder of the videos or images.")
+        Path | None, typer.Option(help="check, prepare: the folder of the videos or images.")
     ] = None,
     annotations: Annotated[
         Path | None,
-        typer.Option(help="check: the folder (or file) of lists and labels. Default: beside ROOT."),
+        typer.Option(help="check, prepare: the folder (or file) of lists. Default: beside ROOT."),
     ] = None,
     split: Annotated[
         int | None, typer.Option(help="check: the official split. Default: the first.")
@@ -53,23 +55,35 @@ def data(
     names_only: Annotated[
         bool, typer.Option("--names-only", help="check: open no file; seconds instead of minutes.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="get: the folder for what is fetched.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="get, prepare: the folder for what is fetched or decoded.")
+    ] = None,
+    short_side: Annotated[
+        int, typer.Option(help="prepare: pixels of the stored frames' shorter side.")
+    ] = 256,
+    form: Annotated[
+        str, typer.Option(help="prepare: raw, or jpeg for sets too large for that.")
+    ] = "raw",
+    workers: Annotated[int, typer.Option(help="prepare: processes; 0: one per core.")] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole answer as JSON, with every name.")
     ] = False,
 ) -> None:
-    """List the known data sets, check a copy of one, or get one.
+    """List the known data sets, check a copy of one, get one, or prepare one for training.
 
     `check` holds a copy against the official lists: counts, missing, extra and unreadable
     files, labels, films or subjects on two sides of a split, and how frequent each private
     attribute is. Exit code 0 where nothing is wrong, 1 where something is, 2 where the lists
-    themselves cannot be used.
+    themselves cannot be used. `prepare` decodes every listed video once into a form that is fast
+    to read; the same command again goes on where it stopped, and originals are only read.
 
     Examples:
 
         velatura data list
         velatura data check ucf101 --root data/ucf101/UCF-101 --split 1
         velatura data get vp_hmdb51 --out data/hmdb51
+        velatura data prepare hmdb51 --root data/hmdb51/hmdb51_org --out data/hmdb51-128 \
+            --short-side 128
     """
     if action not in ACTIONS:
         raise unknown("`velatura data` action", action, ACTIONS)
@@ -96,6 +110,9 @@ def data(
     from velatura.data._lists.source import Ask
 
     ask = Ask(root=root, annotations=annotations, split=split, leaky=leaky)
+    if action == "prepare":
+        _prepare(source, ask, out, short_side, form, workers, as_json)
+        return
     with _bar(as_json) as progress:
         report = check(
             source, ask, labels=labels, val_fraction=val, read=not names_only, progress=progress
@@ -151,6 +168,67 @@ def _get(source: Source, out: Path | None, as_json: bool) -> None:
         typer.echo(json.dumps({**answer, "files": [str(file) for file in fetched]}, indent=1))
     elif not fetched:
         typer.echo("Nothing was fetched: no file of it has a known address and checksum.")
+
+
+def _prepare(
+    source: Source,
+    ask: Ask,
+    out: Path | None,
+    short_side: int,
+    form: str,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Decode what the lists name and the root holds."""
+    from velatura.data._lists.disk import files, respelled
+    from velatura.data._store.prepare import Plan, prepare
+
+    if out is None:
+        raise BadInput("Say where the prepared videos go: --out DIR.")
+    listing = source.read(ask)
+    if not listing.videos:
+        raise BadInput(f"{source.name} has images; only videos are prepared.")
+    there = set(files(ask.root, source.suffixes))
+    listing, _ = respelled(listing, there, source.spelling)
+    videos = {v.path: ask.root / v.path for v in listing.videos if v.path in there}
+    if not videos:
+        raise BadInput(
+            f"None of the {len(listing.videos)} listed videos is in {ask.root}; "
+            f"`velatura data check {source.name} --root {ask.root}` says what is wrong."
+        )
+
+    def announce(plan: Plan) -> None:
+        absent = len(listing.videos) - len(videos)
+        left = f"; {absent} listed videos are not there" if absent else ""
+        typer.echo(
+            f"{plan.todo} videos to decode, {plan.reused} there already{left}. "
+            f"{plan.bytes / 1e9:.2f} GB to write, {plan.free / 1e9:.1f} GB free.",
+            err=True,
+        )
+
+    try:
+        with _bar(as_json) as bar:
+            made = prepare(
+                videos, out, short_side=short_side, form=form, workers=workers, announce=announce,
+                progress=(lambda what, done, total: bar(done, total)) if bar else None,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "Interrupted; whole videos are kept, run the same command to go on."
+        ) from None
+    answer = {
+        "out": str(out), "decoded": made.done, "reused": made.reused, "bytes": made.bytes,
+        "seconds": round(made.seconds, 1), "skipped": made.skipped,
+    }  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(answer, indent=1))
+        return
+    for name, reason in made.skipped.items():
+        typer.echo(_shown(f"left out: {name}: {reason}"), err=True)
+    typer.echo(
+        f"{out}: {made.done} videos decoded, {made.reused} kept, {made.bytes / 1e9:.2f} GB, "
+        f"{made.seconds:.1f} s."
+    )
 
 
 @contextmanager
