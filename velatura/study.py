@@ -497,7 +497,7 @@ class Memory(threading.Thread):
         import psutil
 
         me = psutil.Process()
-        while not self.over.wait(0.5):
+        while not self.over.wait(2):  # reading it costs every process a little
             total = 0
             for process in [me, *me.children(recursive=True)]:
                 try:

@@ -2,6 +2,7 @@
 
     probe.py   what a file holds, without decoding it
     read.py    every frame in the order it is shown, or chosen frames
+    seek.py    the same frames by decoding only what is needed, where that is exact
     clips.py   which frames make a clip
     write.py   a file that appears under its name only when it is complete
 
