@@ -351,7 +351,7 @@ def test_an_interrupted_download_says_how_to_go_on(run, tmp_path, monkeypatch):
 
 WRONG = {
     "lst": "No `velatura data` action named 'lst'. Did you mean 'list'? Available: check, get, "
-    "list.",
+    "list, prepare.",
     "check": "`velatura data check` needs a name; `velatura data list` has them.",
     "check ucf10": "No data set named 'ucf10'. Did you mean 'ucf101'? Available: folder, hmdb51, "
     "images, pa_hmdb51, ucf101, utkface, vispr1, vispr2, vp_hmdb51, vp_ucf101.",

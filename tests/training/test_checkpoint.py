@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -129,7 +130,16 @@ def test_pickle_is_nowhere():
                         wrong.append(f"{path.name}:{node.lineno} allows pickle")
                     if keyword.arg == "weights_only" and ast.unparse(keyword.value) != "True":
                         wrong.append(f"{path.name}:{node.lineno} loads more than weights")
-    assert not wrong
+    # The reader of distributed label files, which knows arrays and refuses all else; and a file
+    # that the user names or installed, read as weights only.
+    assert [re.sub(r":\d+ ", " ", text) for text in wrong] == EXCEPTIONS
+
+
+EXCEPTIONS = [
+    "restricted.py imports pickle",
+    "efficientnet_lite0.py imports pickle",
+    "efficientnet_lite0.py calls torch.load",
+]
 
 
 # ------------------------------------------------------------------------ killed while saving

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -121,6 +122,25 @@ def test_old_gradients_do_not_add_up(tmp_path: Path):
     for _ in steps.steps(1):
         steps.update(optimizer, {"loss": network.weight.sum()}, "anonymizer")
     assert torch.allclose(network.weight, torch.full((1, 3), 0.9))
+
+
+def test_a_signal_while_ranks_agree_counts_in_the_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Who asked too late for this step's vote must not leave before the others."""
+    steps = a_loop(tmp_path)
+    steps.fabric = SimpleNamespace(world_size=2, is_global_zero=False, device=torch.device("cpu"))
+    votes = []
+
+    def average(tensors: list[torch.Tensor]) -> None:
+        votes.append(float(tensors[0]))
+        steps._note_signal(15)
+
+    monkeypatch.setattr(loop, "_average", average)
+    taken = []
+    with pytest.raises(KeyboardInterrupt):
+        taken.extend(steps.steps(9))
+    assert (taken, votes) == ([0, 1], [0.0, 1.0])
 
 
 @pytest.mark.parametrize(

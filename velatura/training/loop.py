@@ -192,9 +192,8 @@ class Loop:
                 if self.progress and (time.monotonic() - last > 0.2 or self.step == total):
                     last = time.monotonic()
                     self.progress(self.step, total, self._latest)
-                if self.fabric.world_size > 1:
-                    self._agree()
-                if self._stop is not None:
+                alone = self.fabric.world_size == 1
+                if self._stop is not None if alone else self._agree():
                     self.save()
                     raise KeyboardInterrupt
                 if self.step % self.cfg.save_every == 0 or self.step == total:
@@ -255,17 +254,17 @@ class Loop:
             assert self._log
             self._log.flush()
 
-    def _agree(self) -> None:
+    def _agree(self) -> bool:
         """Over ranks: what BatchNorm remembers, and whether to stop.
 
-        A rank that stopped alone would leave the others waiting for its gradients.
+        A rank that stopped alone would leave the others waiting for its gradients. So a signal
+        that comes while they agree counts in the next step.
         """
         networks = [thing for thing in self._kept.values() if isinstance(thing, nn.Module)]
         buffers = [b for n in networks for b in n.buffers() if b.is_floating_point()]
         asked = torch.tensor([float(self._stop is not None)], device=self.device)
         _average([asked, *buffers])
-        if asked.item() and self._stop is None:
-            self._stop = signal.SIGTERM
+        return bool(asked.item())
 
     def _note(self, terms: Mapping[str, Tensor], player: str) -> None:
         due = self.step % self.cfg.log_every < 2  # two, so that both players of an alternation show
