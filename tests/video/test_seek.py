@@ -118,7 +118,7 @@ def test_seeking_equals_decoding_from_the_start(tmp_path, monkeypatch, name):
     assert index.frames == FRAMES
     assert len(index.restarts) >= 4
     whole = read_clip(path, range(FRAMES))
-    monkeypatch.setattr(seek, "_from_start", None)  # seeking alone must do it
+    monkeypatch.setattr(seek, "frames_from_start", None)  # seeking alone must do it
     times = decoded(monkeypatch)
     for window in windows():
         del times[:]
@@ -504,7 +504,7 @@ def test_real_files(real_data, monkeypatch, name, sought):
     n = index.frames
     wanted = sorted({*range(1, n, 23), *index.restarts[1:], *(r - 1 for r in index.restarts[1:])})
     expected = dict(zip(wanted, read_clip(path, wanted, size), strict=True))
-    monkeypatch.setattr(seek, "_from_start", None)
+    monkeypatch.setattr(seek, "frames_from_start", None)
     for i in wanted[:: max(1, len(wanted) // 8)] + list(index.restarts[1:]):
         got = read_window(path, [i], size, index)
         assert np.array_equal(got[0], expected[i]), i

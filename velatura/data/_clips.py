@@ -26,7 +26,7 @@ from pydantic import Field
 
 from velatura.config import config, digest
 from velatura.data._lists import catalog
-from velatura.data._lists.disk import respelled
+from velatura.data._lists.disk import files, respelled
 from velatura.data._lists.listing import Listing, Video
 from velatura.data._lists.source import Ask
 from velatura.data._lists.splits import val_groups
@@ -113,18 +113,8 @@ def load_official(name: str, cfg: ListConfig, progress: Progress | None = None) 
             split=cfg.split,
         )
     )
-    known = {video.action for video in listing.videos}
-    for action in cfg.classes:
-        if action not in known:
-            raise unknown("class", action, known)
-    listing = listing.with_videos(
-        tuple(
-            v
-            for v in listing.videos
-            if v.split in SPLITS and (not cfg.classes or v.action in cfg.classes)
-        )
-    )
-    there = [p.relative_to(root).as_posix() for p in root.glob("*/*") if p.is_file()]
+    listing = listing.with_videos(tuple(_of_classes(listing, cfg)))
+    there = files(root, source.suffixes)
     listing, _ = respelled(listing, there, source.spelling)
     absent = {v.path for v in listing.videos} - set(there)
     if absent:
@@ -206,17 +196,22 @@ def _marks(video: Video) -> dict[str, int]:
     return video.attributes
 
 
-def _chosen(listing: Listing, cfg: ClipConfig) -> list[Video]:
-    """The videos of the classes asked for that have the attributes asked for."""
+def _of_classes(listing: Listing, cfg: ClipConfig) -> list[Video]:
+    """The videos of the splits that are used and of the classes asked for."""
     rows = [video for video in listing.videos if video.split in SPLITS]
     known = {row.action for row in rows}
     for name in cfg.classes:
         if name not in known:
             raise unknown("class", name, known)
+    return [row for row in rows if not cfg.classes or row.action in cfg.classes]
+
+
+def _chosen(listing: Listing, cfg: ClipConfig) -> list[Video]:
+    """The videos of the classes asked for that have the attributes asked for."""
+    rows = _of_classes(listing, cfg)
     for name in cfg.attributes:
         if name not in listing.attribute_names:
             raise unknown("attribute", name, listing.attribute_names)
-    rows = [row for row in rows if not cfg.classes or row.action in cfg.classes]
     labelled = [row for row in rows if row.attributes]
     if not labelled:
         raise BadInput(
@@ -288,10 +283,10 @@ def _decoded(
     Returns:
         (N, T, 3, stored, stored) uint8 memory map, and the N videos' pixel digests.
     """
-    files = [(row.path, (root / row.path).stat()) for row in rows]
+    stats = [(row.path, (root / row.path).stat()) for row in rows]
     key = digest(
         [FORMAT, cfg.stored, cfg.frames, cfg.stride]
-        + [[video, stat.st_size, stat.st_mtime_ns] for video, stat in files]
+        + [[video, stat.st_size, stat.st_mtime_ns] for video, stat in stats]
     )
     home = cfg.cache or os.environ.get("VELATURA_CACHE") or Path.home() / ".cache" / "velatura"
     folder = Path(home).expanduser() / "folder" / key

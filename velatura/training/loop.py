@@ -192,8 +192,7 @@ class Loop:
                 if self.progress and (time.monotonic() - last > 0.2 or self.step == total):
                     last = time.monotonic()
                     self.progress(self.step, total, self._latest)
-                alone = self.fabric.world_size == 1
-                if self._stop is not None if alone else self._agree():
+                if self._agree():
                     self.save()
                     raise KeyboardInterrupt
                 if self.step % self.cfg.save_every == 0 or self.step == total:
@@ -260,6 +259,8 @@ class Loop:
         A rank that stopped alone would leave the others waiting for its gradients. So a signal
         that comes while they agree counts in the next step.
         """
+        if self.fabric.world_size == 1:
+            return self._stop is not None
         networks = [thing for thing in self._kept.values() if isinstance(thing, nn.Module)]
         buffers = [b for n in networks for b in n.buffers() if b.is_floating_point()]
         asked = torch.tensor([float(self._stop is not None)], device=self.device)

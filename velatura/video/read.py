@@ -16,7 +16,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 from av.container import InputContainer
-from av.video.reformatter import Colorspace, Interpolation
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from velatura.errors import BadInput
@@ -58,8 +58,9 @@ def read_frames(path: str | Path, size: tuple[int, int] | None = None) -> Iterat
         BadInput: not a readable video; damaged or truncated (the message says after how
             many frames); without usable timestamps; or changing its size midway.
     """
+    scaler = VideoReformatter()
     for index, (frame, pts, time_base) in enumerate(_decode(path)):
-        yield Frame(_image(frame, size), pts, time_base, index, frame.duration or 0)
+        yield Frame(upright(frame, size, scaler), pts, time_base, index, frame.duration or 0)
 
 
 def read_clip(
@@ -83,17 +84,23 @@ def read_clip(
     """
     if not indices or min(indices) < 0:
         raise BadInput(f"Frame numbers start at 0, got {list(indices)}.")
-    wanted, last = set(indices), max(indices)
+    found = frames_from_start(path, set(indices), size)
+    return np.stack([found[i] for i in indices]).transpose(0, 3, 1, 2)
+
+
+def frames_from_start(
+    path: str | Path, wanted: set[int], size: tuple[int, int] | None
+) -> dict[int, np.ndarray]:
+    """The wanted frames by number, with everything before them decoded; as ``read_clip``."""
+    last, number = max(wanted), -1
     found: dict[int, np.ndarray] = {}
-    number = -1
+    scaler = VideoReformatter()
     for number, (frame, _, _) in enumerate(_decode(path)):
         if number in wanted:
-            found[number] = _image(frame, size)
+            found[number] = upright(frame, size, scaler)
         if number == last:
-            break
-    if number < last:
-        raise BadInput(f"{path} has {number + 1} frames; there is no frame {last}.")
-    return np.stack([found[i] for i in indices]).transpose(0, 3, 1, 2)
+            return found
+    raise BadInput(f"{path} has {number + 1} frames; there is no frame {last}.")
 
 
 def _decode(path: str | Path) -> Iterator[tuple[av.VideoFrame, int, Fraction]]:
@@ -172,21 +179,28 @@ def _declared_end(container: InputContainer, stream: VideoStream) -> Fraction | 
     return None
 
 
-def _image(frame: av.VideoFrame, size: tuple[int, int] | None) -> np.ndarray:
-    """A frame as (H, W, 3) uint8 RGB, upright, scaled to ``size`` (height, width)."""
+def upright(
+    frame: av.VideoFrame, size: tuple[int, int] | None, scaler: VideoReformatter
+) -> np.ndarray:
+    """A frame as (H, W, 3) uint8 RGB, upright, scaled to ``size`` (height, width).
+
+    Args:
+        scaler: of this video, used again for each of its frames: making one takes time.
+    """
     a, b, c, d = display_matrix(frame)
     height, width = size or (None, None)
     if a == 0:
         height, width = width, height
     # Files that do not say follow the custom: BT.709 for high definition, else BT.601.
     large = frame.width >= 1280 or frame.height > 576
-    image = frame.to_ndarray(
+    image = scaler.reformat(
+        frame,
         format="rgb24",
         width=width,
         height=height,
         interpolation=Interpolation.AREA if size else None,
         src_colorspace=Colorspace.ITU709 if large and frame.colorspace == UNSPECIFIED else None,
-    )
+    ).to_ndarray()
     if a == 0:
         image = image.transpose(1, 0, 2)
     return np.ascontiguousarray(image[:: b + d, :: a + c])

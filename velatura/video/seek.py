@@ -22,13 +22,13 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
-from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from velatura.errors import BadInput
 from velatura.video._restart import JUDGES, Doubt, Picture
-from velatura.video.probe import display_matrix, open_video
-from velatura.video.read import UNSPECIFIED, _decode
+from velatura.video.probe import open_video
+from velatura.video.read import frames_from_start, upright
 
 __all__ = ["FrameIndex", "index_frames", "read_window"]
 
@@ -239,23 +239,8 @@ def read_window(
         if not index.doubt and max(wanted) < index.frames:
             found = _sought(path, wanted, size, index)
     if found is None:
-        found = _from_start(path, wanted, size)
+        found = frames_from_start(path, wanted, size)
     return np.stack([found[i] for i in indices]).transpose(0, 3, 1, 2)
-
-
-def _from_start(
-    path: str | Path, wanted: set[int], size: tuple[int, int] | None
-) -> dict[int, np.ndarray]:
-    """The wanted frames, with everything before them decoded."""
-    last, number = max(wanted), -1
-    found: dict[int, np.ndarray] = {}
-    scaler = VideoReformatter()
-    for number, (frame, _, _) in enumerate(_decode(path)):
-        if number in wanted:
-            found[number] = _image(frame, size, scaler)
-        if number == last:
-            return found
-    raise BadInput(f"{path} has {number + 1} frames; there is no frame {last}.")
 
 
 def _sought(
@@ -285,7 +270,7 @@ def _sought(
                 return None
             previous = number
             if number in wanted:
-                found[number] = _image(frame, size, scaler)
+                found[number] = upright(frame, size, scaler)
                 if len(found) == len(wanted):
                     return found
     return None
@@ -312,29 +297,6 @@ def _frames(
             if index.spare[at] and int(index.numbers[at]) not in wanted:
                 continue
         yield from packet.decode()
-
-
-def _image(
-    frame: av.VideoFrame, size: tuple[int, int] | None, scaler: VideoReformatter
-) -> np.ndarray:
-    """As ``velatura.video.read``: (H, W, 3) uint8 RGB, upright; the scaler is used again."""
-    a, b, c, d = display_matrix(frame)
-    height, width = size or (None, None)
-    if a == 0:
-        height, width = width, height
-    # Files that do not say follow the custom: BT.709 for high definition, else BT.601.
-    large = frame.width >= 1280 or frame.height > 576
-    image = scaler.reformat(
-        frame,
-        format="rgb24",
-        width=width,
-        height=height,
-        interpolation=Interpolation.AREA if size else None,
-        src_colorspace=Colorspace.ITU709 if large and frame.colorspace == UNSPECIFIED else None,
-    ).to_ndarray()
-    if a == 0:
-        image = image.transpose(1, 0, 2)
-    return np.ascontiguousarray(image[:: b + d, :: a + c])
 
 
 def _stamp(path: str | Path) -> tuple[int, int]:
