@@ -419,10 +419,10 @@ def test_a_release_is_the_output_rounded_to_bytes(tmp_path: Path):
     data = tiny.noise()
     fabric = loop.fabric(loop.Config(device="cpu", precision="32"))
     out = experiment.release(Brighten(), data, tmp_path / "release.npy", fabric, batch=5)
-    exact = np.clip(np.rint(255 * (data.clips.astype(np.float32) / 255 * 1.3 - 0.1)), 0, 255)
-    assert out.clips.dtype == np.uint8
-    assert np.abs(out.clips.astype(int) - exact).max() <= 1  # 0.5 may fall to either side
-    assert (out.clips != exact).mean() < 0.001
+    exact = np.clip(np.rint(255 * (data.frames.astype(np.float32) / 255 * 1.3 - 0.1)), 0, 255)
+    assert out.frames.dtype == np.uint8
+    assert np.abs(out.frames.astype(int) - exact).max() <= 1  # 0.5 may fall to either side
+    assert (out.frames != exact).mean() < 0.001
     assert out.actions is data.actions
     assert out.attributes is data.attributes
     assert [p.name for p in tmp_path.iterdir()] == ["release.npy"]
@@ -432,7 +432,7 @@ def test_a_release_of_the_identity_is_the_clips(tmp_path: Path):
     data = tiny.noise()
     fabric = loop.fabric(loop.Config(device="cpu", precision="32"))
     out = experiment.release(torch.nn.Identity(), data, tmp_path / "release.npy", fabric)
-    assert np.array_equal(out.clips, data.clips)
+    assert np.array_equal(out.frames, data.frames)
 
 
 def test_a_release_that_breaks_leaves_no_release(tmp_path: Path):

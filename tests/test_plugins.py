@@ -79,8 +79,8 @@ def test_the_documented_learned_method_works(room: Path, root: Path, tmp_path: P
     (room / "dim.py").write_text(documented(root)[1])
     method = plugins.load("methods", "dim")
     rng = np.random.default_rng(0)
-    clips = ClipSet(
-        clips=rng.integers(0, 256, (8, 2, 3, 16, 16), np.uint8),
+    clips = ClipSet.of_clips(
+        rng.integers(0, 256, (8, 2, 3, 16, 16), np.uint8),
         actions=np.arange(8) % 2,
         attributes=np.arange(8, dtype=np.uint8)[:, None] % 2,
         groups=np.arange(8),

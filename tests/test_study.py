@@ -215,7 +215,7 @@ def test_what_was_released_is_the_anonymizer_in_bytes(done: tuple[Path, list[Any
     splits: Splits = events[0]["splits"]
     chosen = study.examples(splits)
     assert len(chosen) >= 2
-    clips = torch.from_numpy(np.array(splits.test.clips[chosen])).float() / 255
+    clips = torch.from_numpy(tiny.clips_of(splits.test)[chosen]).float() / 255
     anonymizer = experiment.load_anonymizer(folder / "methods" / "penalty_0.1", "cpu")
     with torch.no_grad():
         expected = (anonymizer(clips) * 255).round().byte().permute(0, 1, 3, 4, 2).numpy()
@@ -224,7 +224,7 @@ def test_what_was_released_is_the_anonymizer_in_bytes(done: tuple[Path, list[Any
     with np.load(folder / "sheet.npz", allow_pickle=False) as sheet:
         assert np.array_equal(sheet["penalty_0.1"], shown)
         raw = sheet["raw"]
-    assert np.array_equal(raw, np.array(splits.test.clips[chosen]).transpose(0, 1, 3, 4, 2))
+    assert np.array_equal(raw, tiny.clips_of(splits.test)[chosen].transpose(0, 1, 3, 4, 2))
     assert np.array_equal(shown, expected)
     assert (shown != raw).any()
     change = json.loads((folder / "rows" / "penalty_0.1" / "release.json").read_text())["rms"]
@@ -364,8 +364,8 @@ def whose(part: str, hidden: bool) -> Any:
     if hidden:
         corner = clips[..., :8, :8] & 0b00011111
         clips[..., :8, :8] = corner | (who * 0b11100000)[:, None, None, None, None]
-    base = tiny.noise(n=64, name=f"noise/{part}")
-    return replace(base, clips=clips, attributes=who[:, None], attribute_names=("who",))
+    base = tiny.with_clips(tiny.noise(n=64, t=2, name=f"noise/{part}"), clips)
+    return replace(base, attributes=who[:, None], attribute_names=("who",))
 
 
 @pytest.mark.parametrize("hidden", [True, False])

@@ -53,7 +53,7 @@ def starts(line: list[int], side: int) -> int | None:
 @pytest.mark.parametrize(("h", "w"), [(8, 8), (20, 20), (14, 17), (9, 30)])
 def test_augment_cuts_one_window_of_every_frame(h: int, w: int):
     """Consecutive positions, at most once mirrored, at most ``shift`` beyond the edge."""
-    out = transforms.augment(places(60, 6, h, w), generator(), size=8, frames=3, shift=3)
+    out = transforms.vary(places(60, 6, h, w), generator(), size=8, frames=3, shift=3)
     assert out.shape == (60, 3, 3, 8, 8)
     allowed = 3 if min(h, w) < 14 else 0
     seen = set()
@@ -74,7 +74,7 @@ def test_augment_cuts_one_window_of_every_frame(h: int, w: int):
 
 def test_augment_reaches_every_position_as_often():
     """Two columns of freedom and padding 1: five places, 1/5 each; half are mirrored."""
-    out = transforms.augment(places(3000, 1, 10, 10), generator(), size=8, frames=1, shift=2)
+    out = transforms.vary(places(3000, 1, 10, 10), generator(), size=8, frames=1, shift=2)
     lefts, tops, mirrors = [], [], 0
     for clip in out:
         columns, rows, _ = read(clip)
@@ -93,7 +93,7 @@ def test_augment_reaches_every_position_as_often():
 
 def test_augment_repeats_the_edge():
     """A window of a clip of its own size that is shifted shows the edge again, not black."""
-    out = transforms.augment(places(40, 1, 8, 8), generator(), size=8, frames=1, flip=False)
+    out = transforms.vary(places(40, 1, 8, 8), generator(), size=8, frames=1, flip=False)
     shifted = [read(clip)[0] for clip in out]
     assert [0, 0, 0, 0, 1, 2, 3, 4] in shifted
     assert [3, 4, 5, 6, 7, 7, 7, 7] in shifted
@@ -101,7 +101,7 @@ def test_augment_repeats_the_edge():
 
 def test_augment_without_freedom_returns_the_clip():
     clips = torch.randint(0, 256, (2, 3, 3, 8, 8), dtype=torch.uint8)
-    out = transforms.augment(clips, generator(), size=8, frames=3, shift=0, flip=False)
+    out = transforms.vary(clips, generator(), size=8, frames=3, shift=0, flip=False)
     assert torch.equal(out, clips.float() / 255)
     assert float(out.min()) >= 0
     assert float(out.max()) <= 1
@@ -136,7 +136,7 @@ def naive_augment(
 @pytest.mark.parametrize(("flip", "light"), [(True, 0.0), (False, 0.0), (True, 0.3)])
 def test_augment_equals_the_naive_one(h: int, w: int, flip: bool, light: float):
     clips = torch.randint(0, 256, (5, 4, 3, h, w), dtype=torch.uint8, generator=generator(1))
-    out = transforms.augment(clips, generator(2), size=5, frames=2, shift=2, flip=flip, light=light)
+    out = transforms.vary(clips, generator(2), size=5, frames=2, shift=2, flip=flip, light=light)
     torch.testing.assert_close(out, naive_augment(clips, 2, 5, 2, 2, flip, light))
 
 
@@ -145,7 +145,7 @@ def test_augment_follows_its_generator_alone():
 
     def once(seed: int) -> Tensor:
         torch.manual_seed(int(torch.randint(1000, ())))  # the global one must not matter
-        return transforms.augment(clips, generator(seed), size=8, frames=2, light=0.2)
+        return transforms.vary(clips, generator(seed), size=8, frames=2, light=0.2)
 
     assert torch.equal(once(0), once(0))
     assert not torch.equal(once(0), once(1))
@@ -157,7 +157,7 @@ def test_augment_draws_the_same_number_of_values_whatever_it_does():
     after = []
     for options in ({}, {"flip": False}, {"light": 0.3}, {"shift": 0}):
         draw = generator()
-        transforms.augment(clips, draw, size=8, frames=2, **options)
+        transforms.vary(clips, draw, size=8, frames=2, **options)
         after.append(torch.rand(3, generator=draw))
     assert all(torch.equal(after[0], other) for other in after)
 
@@ -166,7 +166,7 @@ def test_light_is_one_gain_and_one_lift_to_a_clip():
     """Two greys tell gain and lift; every frame and colour of a clip has the same."""
     clips = torch.zeros(50, 3, 3, 8, 8, dtype=torch.uint8)
     clips[..., :4], clips[..., 4:] = 102, 153  # .4 and .6: no clipping at light .2
-    out = transforms.augment(clips, generator(), size=8, frames=3, shift=0, flip=False, light=0.2)
+    out = transforms.vary(clips, generator(), size=8, frames=3, shift=0, flip=False, light=0.2)
     dark, bright = out[..., :4].flatten(1), out[..., 4:].flatten(1)
     assert float(dark.std(1).max()) < 1e-6
     assert float(bright.std(1).max()) < 1e-6
@@ -179,7 +179,7 @@ def test_light_is_one_gain_and_one_lift_to_a_clip():
 
 def test_light_stays_in_range():
     clips = torch.randint(0, 2, (30, 1, 3, 8, 8), dtype=torch.uint8) * 255
-    out = transforms.augment(clips, generator(), size=8, frames=1, light=0.9)
+    out = transforms.vary(clips, generator(), size=8, frames=1, light=0.9)
     assert float(out.min()) == 0.0
     assert float(out.max()) == 1.0
 

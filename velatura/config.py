@@ -19,7 +19,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, cast, dataclass_transform
+from typing import Any, TypeVar, cast, dataclass_transform, get_args
 
 import pydantic
 from pydantic import ConfigDict
@@ -63,15 +63,30 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
             hint = f" Did you mean {prefix}{guess[0]!s}?" if guess else ""
             listing = ", ".join(known) or "none"
             raise BadInput(f"Unknown key {prefix}{key}.{hint} Known keys: {listing}.")
-    try:
+    given = {
         # TOML has lists where a frozen dataclass has tuples.
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        key: tuple(value) if isinstance(value, list) else _inner(cls, key, value, f"{prefix}{key}")
+        for key, value in values.items()
+    }
+    try:
+        return cls(**given)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         at = ".".join(str(part) for part in first["loc"]) or where
         absent = first["type"] == "missing"
         got = "" if absent or isinstance(first["input"], dict) else f", got {first['input']!r}"
         raise BadInput(f"{prefix}{at}: {first['msg']}{got}.") from None
+
+
+def _inner(cls: type, key: str, value: Any, where: str) -> Any:
+    """A table inside a section, where the section's class has a config class for it."""
+    if not isinstance(value, Mapping):
+        return value
+    annotation = cls.__pydantic_fields__[key].annotation  # type: ignore[attr-defined]
+    for kind in get_args(annotation) or (annotation,):
+        if dataclasses.is_dataclass(kind):
+            return build(cast("type", kind), value, where)
+    return value
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -132,7 +147,8 @@ def to_toml(values: Mapping[str, Any]) -> str:
     lines: list[str] = []
 
     def table(section: Mapping[str, Any], path: tuple[str, ...]) -> None:
-        scalars = {k: v for k, v in section.items() if not isinstance(v, Mapping)}
+        # TOML has no None: what is not there is not written.
+        scalars = {k: v for k, v in section.items() if not isinstance(v, Mapping) and v is not None}
         if path and (scalars or not section):
             lines.append(f"\n[{'.'.join(path)}]")
         lines.extend(f"{key} = {_literal(value)}" for key, value in scalars.items())

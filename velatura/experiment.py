@@ -2,6 +2,7 @@
 
     seed = 0
     [data]        name = "people"           what to look at
+    [private]     name = "utkface"          images for the budget branch, where wanted
     [batches]     batch = 24                how much of it at a time
     [anonymizer]  name = "gated_unet"       f_A
     [target]      name = "clip_cnn"         f_T
@@ -80,10 +81,16 @@ class Section:
 
 @dataclass(frozen=True)
 class Run:
-    """A resolved run file: every value checked, every default filled in."""
+    """A resolved run file: every value checked, every default filled in.
+
+    Attributes:
+        private: images whose frames the budget branch sees; None where it sees the clips'. Where
+            the data has no private attributes, attackers are measured on these.
+    """
 
     seed: int
     data: Section
+    private: Section | None
     batches: window.Config
     anonymizer: Section
     target: Section
@@ -97,6 +104,8 @@ class Run:
         out: dict[str, Any] = {}
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
+            if value is None:
+                continue
             out[f.name] = value.values() if isinstance(value, Section) else plain(value)
         return out
 
@@ -107,7 +116,9 @@ class Run:
     def science(self) -> dict[str, Any]:
         """The values without the services: runs that agree on these are the same experiment."""
         values = {key: value for key, value in self.values().items() if key != "loop"}
-        values["data"] = {k: v for k, v in values["data"].items() if k not in ("cache", "workers")}
+        for key in {"data", "private"} & set(values):
+            kept = {k: v for k, v in values[key].items() if k not in ("cache", "workers")}
+            values[key] = kept
         return values
 
 
@@ -117,17 +128,20 @@ def resolve(values: Mapping[str, Any]) -> Run:
     Raises:
         BadInput: an unknown section, name or key, or a value out of range.
     """
-    known = ["seed", *ROOMS, *PLAIN]
+    known = ["seed", "private", *ROOMS, *PLAIN]
     for key in values:
         if key not in known:
             raise unknown("section", key, known)
     seed = values.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise BadInput(f"seed: expected a whole number of at least 0, got {seed!r}.")
-    sections: dict[str, Any] = {}
-    for key, room in ROOMS.items():
+    sections: dict[str, Any] = {"private": None}
+    wanted = {**ROOMS, "private": "data"} if "private" in values else ROOMS
+    for key, room in wanted.items():
         given = _table(values, key)
-        name = given.pop("name", DEFAULTS[key])
+        if key == "private" and "name" not in given:
+            raise BadInput("private: name a data set, such as utkface; or leave [private] out.")
+        name = given.pop("name", DEFAULTS.get(key))
         if not isinstance(name, str):
             raise BadInput(f"{key}.name: expected a text, got {name!r}.")
         cls = plugins.config_class(room, name)
@@ -151,10 +165,33 @@ def _table(values: Mapping[str, Any], key: str) -> dict[str, Any]:
 def load_data(run: Run, progress: Callable[[str, int, int], None] | None = None) -> Splits:
     """The splits that a run trains on; generated or decoded once, then read from the cache."""
     splits: Splits = plugins.load("data", run.data.name).load(run.data.config, progress)
+    if not splits.train.attribute_names and run.private is None:
+        raise BadInput(
+            f"{run.data.name} has no private attributes, so no attacker can be measured on it; "
+            "name images that have some in [private], or give a JSONL of your own to the data "
+            "set 'folder'."
+        )
     for part in splits:
         fit.check_labels(part, "attributes")
     fit.check_labels(splits.train, "actions")
     return splits
+
+
+def load_private(
+    run: Run, progress: Callable[[str, int, int], None] | None = None
+) -> Splits | None:
+    """The images of ``[private]``, or None; read as :func:`load_data` reads."""
+    if run.private is None:
+        return None
+    splits: Splits = plugins.load("data", run.private.name).load(run.private.config, progress)
+    for part in splits:
+        fit.check_labels(part, "attributes")
+    return splits
+
+
+def bearers(splits: Splits, private: Splits | None) -> Splits:
+    """Whose attributes attackers learn: the data's own, or the images' where it has none."""
+    return splits if private is None or splits.train.attribute_names else private
 
 
 def check_role(name: str, role: str) -> None:
@@ -208,7 +245,7 @@ def raw_network(
     reseed(run.seed, role, "weights")
     network = role_network(section, "classifier", outputs)
     science = [
-        section.values(), labels, plain(run.start), plain(run.batches), run.seed, role,
+        section.values(), labels, plain(run.start), run.batches.science(), run.seed, role,
         splits.train.fingerprint,
     ]  # fmt: skip
     key = digest([science, fabric.device.type, fabric._precision.precision])
@@ -245,6 +282,11 @@ def make_players(
         if not hasattr(teacher, "features"):
             raise BadInput(
                 f"{run.method.name} needs a target with features(); {run.target.name} has none."
+            )
+        if not splits.train.attribute_names:
+            raise BadInput(
+                f"{run.method.name} learns from the private attributes of the videos themselves, "
+                f"and {run.data.name} has none; take a self-supervised method, such as penalty."
             )
     elif run.batches.batch < 2:
         raise BadInput(
@@ -381,7 +423,11 @@ def train(
         elif rank == 0:
             checkpoint.write_atomically(config_file, run.toml().encode())
         splits = splits or load_data(run)
-        stream = window.Batches(splits.train, run.batches, run.seed, services.device, rank, world)
+        images = load_private(run)
+        stream = window.Batches(
+            splits.train, run.batches, run.seed, services.device, rank, world,
+            images.train if images else None,
+        )  # fmt: skip
         about = provenance(run, splits)
         players = make_players(run, splits, services, raw or folder / "raw", progress)
         services_loop = loop.Loop(
@@ -423,37 +469,64 @@ def load_anonymizer(folder: Path, device: str = "auto") -> nn.Module:
 
 @torch.no_grad()
 def release(
-    anonymizer: nn.Module, data: ClipSet, path: Path, fabric: loop.Fabric, batch: int = 32
+    anonymizer: nn.Module, data: ClipSet, path: Path, fabric: loop.Fabric, batch: int = 256
 ) -> ClipSet:
-    """What leaves the camera: the anonymizer's output in 8 bits, on disk.
+    """What leaves the camera: the anonymizer's output for whole videos in 8 bits, on disk.
 
     Args:
-        anonymizer: (B, T, C, H, W) in [0, 1] to the same; frozen.
+        anonymizer: (B, T, C, H, W) in [0, 1] to the same; frozen. One that looks back says how
+            many frames in ``past``.
         path: a ``.npy`` file to write, whole or not at all.
+        batch: frames at a time.
 
     Returns:
-        The same items and labels with (N, T, C, H, W) uint8 pixels, a memory map of ``path``.
+        The same items and labels with other pixels, a memory map of ``path``.
     """
     anonymizer.eval()
+    past = int(getattr(anonymizer, "past", 0))
+
+    def through(clips: np.ndarray) -> np.ndarray:
+        tensor = torch.from_numpy(np.array(clips)).to(fabric.device)
+        with fabric.autocast():
+            seen = anonymizer(tensor.float().div(255))
+        found: np.ndarray = seen.float().mul(255).round().clamp(0, 255).byte().cpu().numpy()
+        return found
 
     def parts() -> Iterator[np.ndarray]:
-        for start in range(0, len(data), batch):
-            clips = torch.from_numpy(np.array(data.clips[start : start + batch]))
-            with fabric.autocast():
-                seen = anonymizer(clips.to(fabric.device).float().div(255))
-            yield seen.float().mul(255).round().clamp(0, 255).byte().cpu().numpy()
+        for items in runs(data.lengths, batch):
+            length = int(data.lengths[items[0]])
+            if length <= batch:
+                clips = np.stack([data.video(item) for item in items])
+                yield through(clips).reshape(-1, *clips.shape[2:])
+                continue
+            for start in range(0, length, batch):
+                before = min(past, start)
+                clip = data.video(items[0], start - before, min(start + batch, length))
+                yield through(clip[None])[0, before:]
 
-    write_clips(path, data.clips.shape, parts())
+    write_frames(path, data.frames.shape, parts())
     return open_release(path, data)
 
 
-def write_clips(path: Path, shape: tuple[int, ...], parts: Iterable[np.ndarray]) -> None:
-    """Write bytes (N, T, C, H, W), part after part, as a ``.npy`` file: whole or not at all.
+def runs(lengths: np.ndarray, batch: int) -> Iterator[list[int]]:
+    """Neighbours of one length that together have at most ``batch`` frames; or one item."""
+    items: list[int] = []
+    for item, length in enumerate(lengths.tolist()):
+        if items and (length != lengths[items[0]] or (len(items) + 1) * length > batch):
+            yield items
+            items = []
+        items.append(item)
+    if items:
+        yield items
+
+
+def write_frames(path: Path, shape: tuple[int, ...], parts: Iterable[np.ndarray]) -> None:
+    """Write bytes (F, C, H, W), part after part, as a ``.npy`` file: whole or not at all.
 
     In order and not through a memory map: there a full disk is a signal, not an error.
     """
     beside = path.with_suffix(".part")
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    header = {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
     try:
         with beside.open("wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
@@ -466,5 +539,5 @@ def write_clips(path: Path, shape: tuple[int, ...], parts: Iterable[np.ndarray])
 
 def open_release(path: Path, data: ClipSet) -> ClipSet:
     """A release written before, with the labels of the split that it was made from."""
-    clips = np.load(path, mmap_mode="r", allow_pickle=False)
-    return data.with_clips(clips, f"{data.name}", f"{data.fingerprint}/{path.parent.name}")
+    frames = np.load(path, mmap_mode="r", allow_pickle=False)
+    return data.with_frames(frames, data.name, f"{data.fingerprint}/{path.parent.name}")

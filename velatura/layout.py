@@ -8,6 +8,7 @@ own ``forward``. On disk and in a release, intensities are bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,7 +17,7 @@ from jaxtyping import Int64, UInt8
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Anonymizer", "ClipSet", "Labels", "Measurement", "Splits"]
+__all__ = ["Anonymizer", "ClipSet", "Frames", "Labels", "Measurement", "Splits"]
 
 Labels = Literal["actions", "attributes"]  # what a network learns: utility, or leakage
 
@@ -28,12 +29,27 @@ class Anonymizer(Protocol):
     def __call__(self, clips: Tensor) -> Tensor: ...
 
 
+@runtime_checkable
+class Frames(Protocol):
+    """Pixels that are read by frame number; a NumPy array or memory map is one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(F, C, H, W)"""
+        ...
+
+    def __getitem__(self, numbers: Any) -> Any:
+        """A slice of frames, or the frames of an array of numbers: (f, C, H, W) uint8."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClipSet:
-    """One split of a data set, decoded: bytes and labels.
+    """One split of a data set: the frames of its videos, one video behind the other, and labels.
 
     Attributes:
-        clips: (N, T, C, H, W) uint8, RGB; may be a memory map.
+        frames: (F, C, H, W) uint8, RGB.
+        lengths: (N,) int64, frames of each video; together F.
         actions: (N,) int64, 0 ... len(action_names) - 1.
         attributes: (N, K) uint8, 1 where the private attribute is present.
         groups: (N,) int64, the unit of the bootstrap: a person, or a source film.
@@ -42,7 +58,8 @@ class ClipSet:
         fingerprint: changes when the pixels or labels do.
     """
 
-    clips: UInt8[np.ndarray, "n t c h w"]
+    frames: Frames
+    lengths: Int64[np.ndarray, " n"]
     actions: Int64[np.ndarray, " n"]
     attributes: UInt8[np.ndarray, "n k"]
     groups: Int64[np.ndarray, " n"]
@@ -51,16 +68,35 @@ class ClipSet:
     name: str
     fingerprint: str
 
+    @classmethod
+    def of_clips(cls, clips: UInt8[np.ndarray, "n t c h w"], **labels: Any) -> ClipSet:
+        """A set whose videos are all equally long."""
+        n, t = clips.shape[:2]
+        frames = clips.reshape(n * t, *clips.shape[2:])
+        return cls(frames=frames, lengths=np.full(n, t, np.int64), **labels)
+
     def __len__(self) -> int:
         return len(self.actions)
+
+    @cached_property
+    def first(self) -> Int64[np.ndarray, " n"]:
+        """The number of each video's first frame."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    def video(self, item: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Frames of one video, (T, C, H, W) uint8: all, or from ``start`` to before ``stop``."""
+        end = int(self.lengths[item]) if stop is None else stop
+        first = int(self.first[item])
+        found: np.ndarray = self.frames[first + start : first + end]
+        return found
 
     def label_names(self, labels: Labels) -> tuple[str, ...]:
         """What the outputs of a network that learns these labels stand for."""
         return self.action_names if labels == "actions" else self.attribute_names
 
-    def with_clips(self, clips: np.ndarray, name: str, fingerprint: str) -> ClipSet:
+    def with_frames(self, frames: Frames, name: str, fingerprint: str) -> ClipSet:
         """The same items and labels with other pixels: what an anonymizer releases."""
-        return replace(self, clips=clips, name=name, fingerprint=fingerprint)
+        return replace(self, frames=frames, name=name, fingerprint=fingerprint)
 
 
 class Splits(NamedTuple):

@@ -318,6 +318,7 @@ def trade_off(
     actions: Array,
     attributes: Array,
     weights: Array,
+    attribute_weights: Array | None = None,
 ) -> TradeOff:
     """Utility and leakage of one anonymizer with paired intervals.
 
@@ -333,6 +334,7 @@ def trade_off(
         actions: (N,), 0 to A - 1.
         attributes: (N, K), 0 or 1.
         weights: (R, N), from :func:`bootstrap_weights`.
+        attribute_weights: (R, M), where attributes are those of M other items, such as images.
     """
     fits, raw_fits = (
         [np.asarray(s) for s in target_scores],
@@ -344,12 +346,12 @@ def trade_off(
         )
     chance_top1 = 100 / fits[0].shape[1]
 
-    def measure(w: Array | None) -> tuple[Any, Any, Any, Any]:
+    def measure(w: Array | None, v: Array | None) -> tuple[Any, Any, Any, Any]:
         accuracy = np.mean([top1(s, actions, w) for s in fits], axis=0)
-        read = cmap(attacker_scores, attributes, w)
+        read = cmap(attacker_scores, attributes, v)
         raw = np.mean([top1(s, actions, w) for s in raw_fits], axis=0)
-        raw_read = cmap(raw_attacker_scores, attributes, w)
-        chance_cmap = prevalence(attributes, w).mean(axis=-1)
+        raw_read = cmap(raw_attacker_scores, attributes, v)
+        chance_cmap = prevalence(attributes, v).mean(axis=-1)
         return (
             accuracy,
             read,
@@ -357,8 +359,8 @@ def trade_off(
             leakage(read, raw_read, chance_cmap),
         )
 
-    points = [float(x) for x in measure(None)]
-    replicates = measure(weights)
+    points = [float(x) for x in measure(None, None)]
+    replicates = measure(weights, weights if attribute_weights is None else attribute_weights)
     spans = [interval(r, point=p) for r, p in zip(replicates, points, strict=True)]
     for i in (0, 1):  # per cent stays per cent
         spans[i] = (max(spans[i][0], 0.0), min(spans[i][1], 100.0))
@@ -411,6 +413,7 @@ def summarize_row(
     replicates: int = 1000,
     seed: int = 0,
     weights: Array | None = None,
+    attribute_weights: Array | None = None,
     plugin_top1: float | None = None,
     rms: float | None = None,
     beyond_bound: float | None = None,
@@ -441,6 +444,7 @@ def summarize_row(
         used_in_training: the attacker architectures that the method's own training also used.
         replicates, seed: of the bootstrap; keep both equal for all rows of a table.
         weights: (R, N), to share one :func:`bootstrap_weights` between rows; replaces both.
+        attribute_weights: (R, M), where ``attributes`` and attackers' scores are of M other items.
         plugin_top1: top-1 of the target trained on raw video and not retrained, in per cent.
         rms: mean RMS change of a clip, intensities in [0, 1].
         beyond_bound: share of the test clips whose RMS lies beyond ``bound``, 0 to 1.
@@ -467,6 +471,7 @@ def summarize_row(
             )
     if weights is None:
         weights = bootstrap_weights(groups, replicates, seed)
+    read_weights = weights if attribute_weights is None else attribute_weights
 
     read = {fit: cmap(s, attributes) for fit, s in sorted(attacker_scores.items())}
     raw_read = {fit: cmap(s, attributes) for fit, s in sorted(raw_attacker_scores.items())}
@@ -483,6 +488,7 @@ def summarize_row(
         actions,
         attributes,
         weights,
+        read_weights,
     )
 
     chance = float(prevalence(attributes).mean())
@@ -500,7 +506,7 @@ def summarize_row(
         found = {fit: average_precision(attacker_scores[fit][:, k], labels) for fit in read}
         fit = max(found, key=found.__getitem__)
         scores = attacker_scores[fit][:, k]
-        low, high = interval(average_precision(scores, labels, weights), point=found[fit])
+        low, high = interval(average_precision(scores, labels, read_weights), point=found[fit])
         per_attribute[attribute] = {
             "ap": found[fit],
             "ap_interval": [_number(low), _number(min(high, 100.0))],

@@ -30,20 +30,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from velatura import metrics
 from velatura.config import build, digest, plain, read_toml, to_toml
-from velatura.errors import BadInput
+from velatura.errors import BadInput, unknown
 from velatura.experiment import (
     Run,
     Section,
+    bearers,
     build_anonymizer,
     learns,
     load_anonymizer,
     load_data,
+    load_private,
     locked,
     open_release,
     raw_network,
@@ -51,15 +53,14 @@ from velatura.experiment import (
     resolve,
     train,
     versions,
-    write_clips,
 )
 from velatura.jobs import Event, Job, tell
 from velatura.jobs import run as run_jobs
 from velatura.layout import ClipSet, Labels, Splits
 from velatura.protocols import action, privacy
-from velatura.protocols._fresh import START, Statistics, examine, standardise, statistics
+from velatura.protocols._fresh import START, Standardised, Statistics, examine, statistics
 from velatura.protocols._fresh import Config as Evaluation
-from velatura.training import checkpoint, fit, loop
+from velatura.training import checkpoint, fit, loop, windows
 
 __all__ = ["Row", "Study", "carry_out", "resolve_study"]
 
@@ -153,25 +154,66 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
     for name in names:
         if names.count(name) > 1:
             raise BadInput(f"Two rows are named {name!r}; give each a name of its own.")
+    for name in evaluation.networks:
+        if name not in (*evaluation.targets, *evaluation.attackers):
+            raise unknown(
+                "examiner of this study", name, [*evaluation.targets, *evaluation.attackers]
+            )
     for name in evaluation.targets:
-        action.network(name, 2)
+        action.network(name, 2, evaluation.networks.get(name))
     for name in evaluation.attackers:
-        privacy.network(name, 2)
+        privacy.network(name, 2, evaluation.networks.get(name))
     return Study(title, base, evaluation, tuple(rows))
 
 
 # What workers do. Each takes the study's folder, reads its configuration, and writes one thing.
 
 
+class Data(NamedTuple):
+    """What a study looks at: clips with actions, and what bears the private attributes.
+
+    Attributes:
+        clips: the data set.
+        bearers: the same one, or the images of ``[private]``.
+    """
+
+    clips: Splits
+    bearers: Splits
+
+    def of(self, labels: Labels) -> Splits:
+        """Whose labels these are."""
+        return self.clips if labels == "actions" else self.bearers
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all of it."""
+        return "+".join(p.fingerprint for p in self.parts if p.name.endswith("/train"))
+
+    @property
+    def parts(self) -> list[ClipSet]:
+        """Every split that is released, once."""
+        return [*self.clips, *(self.bearers if self.bearers is not self.clips else ())]
+
+
+def load_all(study: Study, progress: Callable[[str, int, int], None] | None = None) -> Data:
+    """Clips, and the bearers of private attributes."""
+    clips = load_data(study.base, progress)
+    return Data(clips, bearers(clips, load_private(study.base, progress)))
+
+
 @lru_cache(maxsize=1)  # a worker does many jobs of one study
-def _open(folder: str) -> tuple[Study, Splits, loop.Fabric]:
+def _open(folder: str) -> tuple[Study, Data, loop.Fabric]:
     study = resolve_study(read_toml(Path(folder) / "config.toml"))
-    return study, load_data(study.base), loop.fabric(study.base.loop)
+    return study, load_all(study), loop.fabric(study.base.loop)
 
 
 def _examiner_seed(study: Study, seed: int) -> int:
     """Different for every seed of the study and of the examiner; training uses none of them."""
     return 100 * study.base.seed + seed
+
+
+def _builder(protocol: Any, network: str, cfg: Evaluation) -> Callable[[int], Any]:
+    return partial(protocol.network, network, settings=cfg.networks.get(network))
 
 
 def _told(job: str) -> Callable[..., None]:
@@ -182,21 +224,24 @@ def work_raw(job: str, folder: str, role: str, model: dict[str, Any], labels: La
     """Train one of the networks that training starts from."""
     from velatura import plugins
 
-    study, splits, fabric = _open(folder)
+    study, data, fabric = _open(folder)
     values = dict(model)
     name = values.pop("name")
     section = Section(name, build(plugins.config_class("models", name), values, "target"))
-    raw_network(section, labels, study.base, splits, fabric, Path(folder) / "raw", role, _told(job))
+    raw_network(
+        section, labels, study.base, data.clips, fabric, Path(folder) / "raw", role, _told(job)
+    )
 
 
 def work_start(job: str, folder: str, labels: Labels, network: str) -> None:
     """Train one examiner on raw clips: where its kind starts on every release, at every seed."""
-    study, splits, fabric = _open(folder)
+    study, data, fabric = _open(folder)
     cfg = study.evaluation
     protocol = action if labels == "actions" else privacy
     found = examine(
-        _seen(Path(folder), RAW, splits), labels, partial(protocol.network, network), None,
-        cfg.start_epochs, cfg, study.base.batches, _examiner_seed(study, START), fabric, _told(job),
+        _seen(Path(folder), RAW, data.of(labels), cfg), labels,
+        _builder(protocol, network, cfg), None, cfg.start_epochs, cfg, study.base.batches,
+        _examiner_seed(study, START), fabric, _told(job),
     )  # fmt: skip
     path = start_path(Path(folder), labels, network)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -207,7 +252,7 @@ def work_start(job: str, folder: str, labels: Labels, network: str) -> None:
 
 def work_train(job: str, folder: str, row: str) -> None:
     """Train one learned row in its run folder."""
-    study, splits, _ = _open(folder)
+    study, data, _ = _open(folder)
     run = next(r.run for r in study.rows if r.name == row)
     root = Path(folder)
     train(
@@ -215,16 +260,14 @@ def work_train(job: str, folder: str, row: str) -> None:
         root / "methods" / row,
         resume=True,
         raw=root / "raw",
-        splits=splits,
+        splits=data.clips,
         progress=_told(job),
     )
 
 
 def work_release(job: str, folder: str, row: str) -> None:
     """Put all clips through one row's anonymizer; measure what it did to them."""
-    import torch
-
-    study, splits, fabric = _open(folder)
+    study, data, fabric = _open(folder)
     run = next(r.run for r in study.rows if r.name == row)
     out = Path(folder) / "rows" / row
     out.mkdir(parents=True, exist_ok=True)
@@ -233,22 +276,22 @@ def work_release(job: str, folder: str, row: str) -> None:
     else:
         anonymizer = build_anonymizer(run)
     released = []
-    for i, part in enumerate(splits):
-        released.append(release(anonymizer, part, out / f"release-{Splits._fields[i]}.npy", fabric))
-        tell(job, i + 1, 3)
-    test, seen = splits.test, released[2]
-    change = np.array([_rms_change(a, b) for a, b in zip(test.clips, seen.clips, strict=True)])
+    for i, part in enumerate(data.parts):
+        released.append(release(anonymizer, part, out / release_name(part.name), fabric))
+        tell(job, i + 1, len(data.parts))
+    test, seen = data.clips.test, released[2]
+    change = np.array([_rms_change(test.video(i), seen.video(i)) for i in range(len(test))])
     figures: dict[str, Any] = {"rms": change.tolist()}
-    known = statistics(released[0].clips)
-    np.savez(out / "statistics.npz", mean=known.mean, deviation=known.deviation)
-    for name, part in zip(Splits._fields, released, strict=True):
-        write_seen(out / f"seen-{name}.npy", part.clips, known, study.evaluation)
+    for part in released:
+        if part.name.endswith("/train"):
+            known = statistics(part)
+            path = out / statistics_name(part.name)
+            np.savez(path, mean=known.mean, deviation=known.deviation)
     bound = getattr(run.method.config, "bound", None)
     if bound is not None:
         figures["bound"] = bound
-    chosen = examples(splits)
-    frames = torch.from_numpy(np.ascontiguousarray(seen.clips[chosen])).permute(0, 1, 3, 4, 2)
-    np.savez_compressed(out / "examples.npz", frames=frames.numpy())
+    (shown,) = windows.even(seen, examples(data.clips), study.base.batches)
+    np.savez_compressed(out / "examples.npz", frames=shown.permute(0, 1, 3, 4, 2).numpy())
     checkpoint.write_atomically(out / "release.json", json.dumps(figures).encode())
 
 
@@ -261,10 +304,10 @@ def _rms_change(clip: np.ndarray, other: np.ndarray) -> float:
 
 def work_examine(job: str, folder: str, row: str, labels: Labels, network: str, seed: int) -> None:
     """Fit one fresh network on one row's release."""
-    study, splits, fabric = _open(folder)
-    cfg = study.evaluation
+    study, data, fabric = _open(folder)
+    cfg, splits = study.evaluation, data.of(labels)
     protocol = action if labels == "actions" else privacy
-    build_one = partial(protocol.network, network)
+    build_one = _builder(protocol, network, cfg)
     start, static = None, None
     if cfg.start == "raw":
         start = checkpoint.load(start_path(Path(folder), labels, network))[0]["network"]
@@ -274,9 +317,9 @@ def work_examine(job: str, folder: str, row: str, labels: Labels, network: str, 
             fixed = build_one(len(splits.train.label_names(labels)))
             fixed.load_state_dict(start)
             test = _as_raw(Path(folder), row, splits.test, cfg)
-            static = fit.predict(fixed.to(fabric.device), test, study.base.batches, fabric)
+            static = fit.predict(fixed.to(fabric.device), test, labels, study.base.batches, fabric)
     found = examine(
-        _seen(Path(folder), row, splits), labels, build_one, start, cfg.epochs, cfg,
+        _seen(Path(folder), row, splits, cfg), labels, build_one, start, cfg.epochs, cfg,
         study.base.batches, _examiner_seed(study, seed), fabric, _told(job),
     )  # fmt: skip
     state = {"scores": _tensor(found.scores)}
@@ -286,27 +329,36 @@ def work_examine(job: str, folder: str, row: str, labels: Labels, network: str, 
     checkpoint.save(score_path(Path(folder), row, labels, network, seed), state, about)
 
 
-def write_seen(path: Path, clips: np.ndarray, known: Statistics, cfg: Evaluation) -> None:
-    """What an examiner is handed of a release: standardised, or as it is."""
-    parts = (clips[i : i + 8] for i in range(0, len(clips), 8))  # few at a time stay in the cache
-    write_clips(path, clips.shape, (standardise(p, known) if cfg.standardise else p for p in parts))
-
-
-def _seen(folder: Path, row: str, splits: Splits) -> Splits:
-    """A row's release as its examiners see it."""
-    parts = zip(Splits._fields, splits, strict=True)
-    where = folder / "rows" / row
-    return Splits(*(open_release(where / f"seen-{name}.npy", part) for name, part in parts))
+def _seen(folder: Path, row: str, splits: Splits, cfg: Evaluation) -> Splits:
+    """A row's release as its examiners see it: standardised, or as it is."""
+    return Splits(*(_prepared(folder, row, row, part, cfg) for part in splits))
 
 
 def _as_raw(folder: Path, row: str, test: ClipSet, cfg: Evaluation) -> ClipSet:
     """A row's released test split, prepared with the raw video's statistics."""
-    released = open_release(folder / "rows" / row / "release-test.npy", test)
+    return _prepared(folder, row, RAW, test, cfg)
+
+
+def _prepared(folder: Path, row: str, known_of: str, part: ClipSet, cfg: Evaluation) -> ClipSet:
+    where = folder / "rows"
+    released = open_release(where / row / release_name(part.name), part)
     if not cfg.standardise:
         return released
-    with np.load(folder / "rows" / RAW / "statistics.npz", allow_pickle=False) as file:
+    path = where / known_of / statistics_name(part.name)
+    with np.load(path, allow_pickle=False) as file:
         known = Statistics(file["mean"], file["deviation"])
-    return released.with_clips(standardise(released.clips, known), test.name, released.fingerprint)
+    seen = Standardised(released.frames, known)
+    return released.with_frames(seen, released.name, released.fingerprint)
+
+
+def release_name(part: str) -> str:
+    """``release-people-test.npy`` of ``people/test``."""
+    return f"release-{part.replace('/', '-')}.npy"
+
+
+def statistics_name(part: str) -> str:
+    """``statistics-people.npz`` of any split of people."""
+    return f"statistics-{part.rpartition('/')[0]}.npz"
 
 
 def _tensor(scores: np.ndarray) -> Any:
@@ -358,8 +410,12 @@ def fits_of(cfg: Evaluation) -> list[tuple[Labels, str, int]]:
     ]
 
 
-def plan(study: Study, folder: Path) -> list[Job]:
-    """All jobs, in the order in which they are wanted: raw first, so that rows arrive early."""
+def plan(study: Study, folder: Path, parts: list[str]) -> list[Job]:
+    """All jobs, in the order in which they are wanted: raw first, so that rows arrive early.
+
+    Args:
+        parts: names of the splits that a row releases.
+    """
     cfg, at = study.evaluation, {"folder": str(folder)}
     starts, trains, rows = [], [], []
     if cfg.start == "raw":
@@ -395,7 +451,7 @@ def plan(study: Study, folder: Path) -> list[Job]:
     # The longest training first: the last job to end decides when all is over.
     trains.sort(key=lambda job: -_steps(study, job))
     raw_networks = list(shared.values())
-    released = {row.name: _row_jobs(study, folder, row, needs) for row, needs in rows}
+    released = {row.name: _row_jobs(study, folder, row, needs, parts) for row, needs in rows}
     fixed = [job for row, needs in rows if not needs for job in released[row.name]]
     learned = [job for row, needs in rows if needs for job in released[row.name]]
     first = [job for job in fixed if job.arguments["row"] == RAW]
@@ -408,13 +464,15 @@ def _steps(study: Study, job: Job) -> int:
     return int(getattr(row.run.method.config, "steps", 0))
 
 
-def _row_jobs(study: Study, folder: Path, row: Row, needs: tuple[str, ...]) -> list[Job]:
+def _row_jobs(
+    study: Study, folder: Path, row: Row, needs: tuple[str, ...], parts: list[str]
+) -> list[Job]:
     cfg, at = study.evaluation, {"folder": str(folder), "row": row.name}
     paths = [score_path(folder, row.name, *which) for which in fits_of(cfg)]
 
     def released() -> bool:
         out = folder / "rows" / row.name
-        whole = all((out / f"seen-{part}.npy").exists() for part in Splits._fields)
+        whole = all((out / release_name(part)).exists() for part in parts)
         return (out / "release.json").exists() and (whole or all(p.exists() for p in paths))
 
     first = Job(f"release {row.name}", "release", work_release, at, needs, released)
@@ -444,11 +502,9 @@ def read_scores(
     return found
 
 
-def summarize(
-    study: Study, folder: Path, row: Row, splits: Splits, weights: np.ndarray
-) -> dict[str, Any]:
+def summarize(study: Study, folder: Path, row: Row, data: Data) -> dict[str, Any]:
     """One row of the table, from the scores on disk."""
-    test, cfg = splits.test, study.evaluation
+    test, read, cfg = data.clips.test, data.bearers.test, study.evaluation
     targets, attackers = read_scores(study, folder, row.name)
     raw_targets, raw_attackers = read_scores(study, folder, RAW)
     figures = json.loads((folder / "rows" / row.name / "release.json").read_text())
@@ -461,7 +517,7 @@ def summarize(
             if labels == "actions":
                 plugin.append(metrics.top1(scores, test.actions))
             else:
-                static.append(metrics.cmap(scores, test.attributes))
+                static.append(metrics.cmap(scores, read.attributes))
     met = getattr(row.run.method.config, "adversaries", ())
     summary = metrics.summarize_row(
         row.name,
@@ -471,11 +527,12 @@ def summarize(
         raw_target_scores=raw_targets,
         raw_attacker_scores=raw_attackers,
         actions=test.actions,
-        attributes=test.attributes,
+        attributes=read.attributes,
         groups=test.groups,
-        attribute_names=test.attribute_names,
+        attribute_names=read.attribute_names,
         used_in_training=met,
-        weights=weights,
+        weights=metrics.bootstrap_weights(test.groups, cfg.replicates, 0),
+        attribute_weights=metrics.bootstrap_weights(read.groups, cfg.replicates, 0),
         plugin_top1=plugin[0] if plugin else None,
         static_cmap=max(static) if static else None,
         rms=float(change.mean()),
@@ -561,11 +618,10 @@ def carry_out(
         checkpoint.write_atomically(file, study.toml().encode())
         if trained:
             _copy_run(trained, folder / "methods" / study.rows[-1].name)
-        splits = load_data(study.base, on_data)
+        data = load_all(study, on_data)
         _book(folder, seconds, "data", time.monotonic() - begin)
-        yield {"splits": splits}
-        weights = metrics.bootstrap_weights(splits.test.groups, study.evaluation.replicates, 0)
-        jobs = plan(study, folder)
+        yield {"splits": data.clips}
+        jobs = plan(study, folder, [part.name for part in data.parts])
         yield {"jobs": jobs}
         left = {r.name: sum(j.arguments.get("row") == r.name for j in jobs) for r in study.rows}
         names = {r.name: r for r in study.rows}
@@ -582,7 +638,7 @@ def carry_out(
                 left[row] -= 1
                 ready = [n for n, count in left.items() if count == 0 and n not in rows]
                 for name in ready if left[RAW] == 0 else []:
-                    rows[name] = summarize(study, folder, names[name], splits, weights)
+                    rows[name] = summarize(study, folder, names[name], data)
                     for big in (folder / "rows" / name).glob("*.npy"):
                         big.unlink()
                     yield {"row": rows[name]}
@@ -591,7 +647,7 @@ def carry_out(
         ordered = [rows[r.name] for r in study.rows]
         yield {
             "summary": write_summary(
-                study, folder, splits, ordered, seconds, memory, command, sentences
+                study, folder, data, ordered, seconds, memory, command, sentences
             )
         }
 
@@ -612,7 +668,7 @@ def _book(folder: Path, seconds: dict[str, float], stage: str, amount: float) ->
 def write_summary(
     study: Study,
     folder: Path,
-    splits: Splits,
+    data: Data,
     rows: list[dict[str, Any]],
     seconds: dict[str, float],
     memory: Memory,
@@ -620,7 +676,7 @@ def write_summary(
     sentences: Callable[[list[dict[str, Any]]], list[str]] | None,
 ) -> dict[str, Any]:
     """``records.jsonl``, ``sheet.npz`` and, last, ``summary.json``: it says that all is done."""
-    test, cfg = splits.test, study.evaluation
+    splits, cfg = data.clips, study.evaluation
     raw_attackers = read_scores(study, folder, RAW)[1]
     summary = {
         "title": study.title,
@@ -633,27 +689,24 @@ def write_summary(
         "versions": versions(),
         "config": study.values(),
         "data": {
-            "fingerprint": splits.train.fingerprint,
+            "fingerprint": data.fingerprint,
             **{part: len(data) for part, data in zip(Splits._fields, splits, strict=True)},
             **{
                 f"{part}_people": len(np.unique(data.groups))
                 for part, data in zip(Splits._fields, splits, strict=True)
             },
+            **_private(data),
         },
-        "chance": metrics.chance_levels(test.attributes, len(test.action_names)),
-        "floor": metrics.summarize_floor(
-            splits.train.actions,
-            splits.train.attributes,
-            test.actions,
-            test.attributes,
-            raw_attackers,
+        "chance": metrics.chance_levels(
+            data.bearers.test.attributes, len(splits.test.action_names)
         ),
+        "floor": _floor(data, raw_attackers),
         "rows": rows,
         "sentences": sentences(rows) if sentences else [],
     }
     about = {
         "config": digest(study.science()),
-        "data": splits.train.fingerprint,
+        "data": data.fingerprint,
         "versions": versions(),
         "seed": study.base.seed,
         "command": command,
@@ -661,12 +714,31 @@ def write_summary(
     lines = []
     for row in rows:
         for protocol in (action, privacy):
+            test = data.of(protocol.LABELS).test
             found = protocol.measurements(row, test, cfg.seeds, about)
             lines += [json.dumps(dataclasses.asdict(m)) for m in found]
     checkpoint.write_atomically(folder / "records.jsonl", ("\n".join(lines) + "\n").encode())
     write_sheet(study, folder, splits)
     checkpoint.write_atomically(folder / "summary.json", json.dumps(summary, indent=1).encode())
     return summary
+
+
+def _private(data: Data) -> dict[str, Any]:
+    """The images whose attributes are read, where it is not the clips'."""
+    if data.bearers is data.clips:
+        return {}
+    counts = {part: len(images) for part, images in zip(Splits._fields, data.bearers, strict=True)}
+    return {"private": {"name": data.bearers.train.name.partition("/")[0], **counts}}
+
+
+def _floor(data: Data, raw_attackers: metrics.Fits) -> dict[str, float | None]:
+    """What the action alone tells; images have none, so nothing is told."""
+    if data.bearers is not data.clips:
+        return {"cmap": None, "L": None}
+    (train, _, test) = data.clips
+    return metrics.summarize_floor(
+        train.actions, train.attributes, test.actions, test.attributes, raw_attackers
+    )
 
 
 def write_sheet(study: Study, folder: Path, splits: Splits) -> None:

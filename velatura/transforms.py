@@ -22,13 +22,13 @@ from velatura.errors import BadInput
 
 __all__ = [
     "Augment",
-    "augment",
     "centre",
     "centre_crop",
     "photometric",
     "standardise",
     "to_unit",
     "two_views",
+    "vary",
 ]
 
 Chance = Annotated[float, Field(ge=0, le=1)]
@@ -42,7 +42,7 @@ def to_unit(clips: UInt8[Tensor, "*n h w"] | UInt8[np.ndarray, "*n h w"]) -> Ten
     return own.float().div_(255)
 
 
-def augment(
+def vary(
     clips: UInt8[Tensor, "b t c h w"],
     generator: torch.Generator,
     *,
@@ -130,17 +130,33 @@ def centre(
 
 
 def two_views(
-    clips: UInt8[Tensor, "b t c h w"], generator: torch.Generator, *, size: int, shift: int = 3
+    clips: UInt8[Tensor, "b t c h w"],
+    generator: torch.Generator,
+    *,
+    size: int,
+    shift: int = 3,
+    augment: Augment | None = None,
 ) -> tuple[Float[Tensor, "b c s s"], Float[Tensor, "b c s s"]]:
     """Two independent augmented frames of each clip: the budget branch's positive pair.
 
     The frames are drawn from the two halves of the clip, each with its own window, mirror
     and light. Source of the pairing: paper, supplement section 7 (pairs of frames of a video).
+
+    Args:
+        clips: of a single frame, as of an image, both views are of that frame.
+        augment: crop and vary colours by this instead; the frame is then the middle of its half.
     """
     half = clips.shape[1] // 2 or 1
-    first = augment(clips[:, :half], generator, size=size, frames=1, shift=shift, light=0.2)
-    second = augment(clips[:, -half:], generator, size=size, frames=1, shift=shift, light=0.2)
-    return first[:, 0], second[:, 0]
+    parts = (clips[:, :half], clips[:, -half:])
+    if augment is not None:
+        middle = slice((half - 1) // 2, (half - 1) // 2 + 1)
+        views = [photometric(part[:, middle], generator, augment, size)[:, 0] for part in parts]
+    else:
+        views = [
+            vary(part, generator, size=size, frames=1, shift=shift, light=0.2)[:, 0]
+            for part in parts
+        ]
+    return views[0], views[1]
 
 
 # Augmentation of real clips, as the paper's released code does it

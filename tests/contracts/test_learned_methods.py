@@ -63,8 +63,8 @@ def test_every_weight_that_should_learn_gets_a_slope(name: str, tmp_path: Path):
     method = plugins.load("methods", name)
     players = players_for(method.BUDGET)
     rng = np.random.default_rng(0)
-    data = ClipSet(
-        clips=rng.integers(0, 256, (8, 4, 3, 16, 16), np.uint8),
+    data = ClipSet.of_clips(
+        rng.integers(0, 256, (8, 4, 3, 16, 16), np.uint8),
         actions=np.arange(8) % 2,
         attributes=(np.arange(8, dtype=np.uint8)[:, None] // 2) % 2,
         groups=np.arange(8),

@@ -13,6 +13,8 @@ import pytest
 
 from velatura.config import build
 from velatura.data import _clips, folder
+from velatura.data._store import prepare as preparing
+from velatura.data._store.prepare import prepare
 from velatura.data.folder import Config, load
 from velatura.errors import BadInput
 from velatura.video.write import VideoWriter
@@ -61,7 +63,7 @@ def config(videos, tmp_path):
     def config(rows, **fields):
         text = rows if isinstance(rows, str) else "".join(json.dumps(r) + "\n" for r in rows)
         (tmp_path / "annotations.jsonl").write_text(text, encoding="utf-8")
-        fixed = {"size": 16, "stored": 16, "frames": 4, "workers": 1, "val_fraction": 0.45}
+        fixed = {"height": 16, "width": 16, "workers": 1, "val_fraction": 0.45}
         paths = {"root": videos, "annotations": tmp_path / "annotations.jsonl"}
         return Config(
             **{k: str(v) for k, v in paths.items()},
@@ -71,9 +73,18 @@ def config(videos, tmp_path):
     return config
 
 
-def levels(clips):
-    """The grey level of every frame: (N, T)."""
-    return clips.astype(float).mean((2, 3, 4)).round().astype(int)
+def levels(data):
+    """The grey level of every frame of every video."""
+    return [
+        data.video(i).astype(float).mean((1, 2, 3)).round().astype(int) for i in range(len(data))
+    ]
+
+
+def near(found, expected):
+    """Levels that differ by one at most: a codec lies between."""
+    return all(
+        len(a) == len(b) and np.abs(a - b).max() <= 1 for a, b in zip(found, expected, strict=True)
+    )
 
 
 def test_clips_and_labels(config):
@@ -81,8 +92,9 @@ def test_clips_and_labels(config):
     rows[2]["split"] = rows[12]["split"] = "val"
     rows[2]["group"] = rows[12]["group"] = "val film"
     train, val, test = load(config(rows))
-    assert train.clips.shape == (10, 4, 3, 16, 16)
-    assert train.clips.dtype == np.uint8
+    assert train.frames.shape == (5 * 20 + 5 * 5, 3, 16, 16)
+    assert train.lengths.tolist() == [20] * 5 + [5] * 5
+    assert train.frames[:3].dtype == np.uint8
     assert train.action_names == ("golf", "pour")
     assert train.attribute_names == ("face", "nudity")
     assert [part.name for part in (train, val, test)] == [f"folder/{s}" for s in _clips.SPLITS]
@@ -91,15 +103,23 @@ def test_clips_and_labels(config):
     assert test.actions.tolist() == [0] * 4 + [1] * 4
     assert train.attributes[:5].tolist() == [[0, 1], [1, 0], [1, 1], [0, 0], [1, 0]]
     assert test.attributes[:4].tolist() == [[0, 1], [1, 0], [0, 0], [1, 1]]
-    # golf/0: 20 frames, 4 at stride 2 span 7, so the middle clip starts at (20 - 7) // 2 = 6.
-    middle = np.array([6, 8, 10, 12])
-    # pour: 5 frames are too short, so from the start, back and forth: 0 2 4 2.
-    short = np.array([0, 2, 4, 2])
     which = [0, 1, 3, 4, 5]
-    expected = [GOLF + i + middle for i in which] + [POUR + i + short for i in which]
-    assert np.abs(levels(train.clips) - np.array(expected)).max() <= 1
-    assert np.abs(levels(val.clips) - [GOLF + 2 + middle, POUR + 2 + short]).max() <= 1
-    assert np.abs(levels(test.clips)[:4] - [GOLF + i + middle for i in (6, 7, 8, 9)]).max() <= 1
+    golf, pour = np.arange(20), np.arange(5)
+    assert near(levels(train), [GOLF + i + golf for i in which] + [POUR + i + pour for i in which])
+    assert near(levels(val), [GOLF + 2 + golf, POUR + 2 + pour])
+    assert near(levels(test)[:4], [GOLF + i + golf for i in (6, 7, 8, 9)])
+
+
+def test_frames_are_read_by_number_from_several_videos(config):
+    """As an array would give them: in any order, repeats and slices included."""
+    frames = load(config(standard())).test.frames
+    whole = frames[:]
+    assert whole.shape == frames.shape
+    rng = np.random.default_rng(0)
+    wanted = rng.integers(0, frames.shape[0], 50)
+    assert np.array_equal(frames[wanted], whole[wanted])
+    assert np.array_equal(frames[17:45:3], whole[17:45:3])
+    assert frames[[]].shape == (0, 3, 16, 16)
 
 
 def test_groups_are_films_across_splits(config):
@@ -122,11 +142,12 @@ def test_square_from_the_middle(config, videos, tmp_path):
             writer.write(image, i)
     try:
         rows = [*standard(), line(name, "test", "wide")]
-        clips = load(config(rows)).test.clips
+        test = load(config(rows)).test
+        clip = test.video(len(test) - 1)
     finally:
         (videos / name).unlink()
-    assert clips[-1].shape == (4, 3, 16, 16)
-    assert clips[-1, ..., 2:-2].mean() > 245
+    assert clip.shape == (3, 3, 16, 16)
+    assert clip[..., 2:-2].mean() > 245
 
 
 def test_val_is_whole_groups_of_every_class_by_seed(config):
@@ -196,65 +217,81 @@ def test_cache_is_used_and_noticed_when_stale(config, videos, monkeypatch):
     calls = []
     cfg = config(standard())
     first = load(cfg, progress=lambda *call: calls.append(call))
-    assert calls == [("decoding videos", i, 20) for i in range(1, 21)]
-    assert isinstance(first.train.clips, np.memmap)
-    monkeypatch.setattr(_clips, "_decode", None)  # any decoding now fails
+    decoded = [call for call in calls if call[0] == "decoding videos"]
+    assert decoded == [("decoding videos", i, 20) for i in range(1, 21)]
+    monkeypatch.setattr(_clips, "prepare", None)  # any decoding now fails
     again = load(cfg, progress=lambda *_: pytest.fail("decoded again"))
     assert [p.fingerprint for p in again] == [p.fingerprint for p in first]
-    assert np.array_equal(again.test.clips, first.test.clips)
+    assert np.array_equal(again.test.frames[:], first.test.frames[:])
     assert load(config(standard(), attributes=("face",))).train.attribute_names == ("face",)
     monkeypatch.undo()
     path = videos / "golf" / "0.mp4"
     before = path.stat()
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    calls.clear()
     load(cfg, progress=lambda *call: calls.append(call))
-    assert len(calls) == 40
+    assert ("decoding videos", 1, 1) in calls
 
 
 def test_fingerprint_tells_pixels_and_labels(config):
     rows = standard()
     base = load(config(rows)).test.fingerprint
-    assert load(config(rows, frames=5)).test.fingerprint != base
-    assert load(config(rows, stride=1)).test.fingerprint != base
+    assert load(config(rows, height=15)).test.fingerprint != base
+    assert load(config(rows, width=20)).test.fingerprint != base
     rows[-1]["attributes"]["face"] ^= 1
     assert load(config(rows)).test.fingerprint != base
 
 
-def test_interrupted_decoding_leaves_no_cache(config, tmp_path):
+def test_interrupted_decoding_goes_on(config):
     def progress(stage, done, total):
-        if done == 7:
+        if (stage, done) == ("decoding videos", 7):
             raise KeyboardInterrupt
 
-    cfg = config(standard())
+    cfg, calls = config(standard()), []
     with pytest.raises(KeyboardInterrupt):
         load(cfg, progress)
-    assert list((tmp_path / "cache" / "folder").iterdir()) == []
-    assert len(load(cfg).test) == 8
+    assert len(load(cfg, progress=lambda *call: calls.append(call)).test) == 8
+    assert ("decoding videos", 1, 13) in calls
 
 
 def test_damaged_cache_is_made_again(config, tmp_path):
     cfg = config(standard())
-    whole = np.array(load(cfg).test.clips)
-    (clips,) = (tmp_path / "cache" / "folder").glob("*/clips.bin")
-    clips.write_bytes(clips.read_bytes()[:-1])
-    assert np.array_equal(load(cfg).test.clips, whole)
-    clips.with_name("index.json").write_text("{")
-    assert np.array_equal(load(cfg).test.clips, whole)
+    whole = load(cfg).test.frames[:]
+    (index,) = (tmp_path / "cache" / "videos").glob("*/index.json")
+    index.write_text("{")
+    assert np.array_equal(load(cfg).test.frames[:], whole)
 
 
 def test_cache_place(config, tmp_path, monkeypatch):
     monkeypatch.setenv("VELATURA_CACHE", str(tmp_path / "elsewhere"))
     load(config(standard(), cache=""))
-    assert len(list((tmp_path / "elsewhere" / "folder").iterdir())) == 1
+    assert len(list((tmp_path / "elsewhere" / "videos").iterdir())) == 1
+
+
+def test_a_folder_prepared_before(config, videos, tmp_path):
+    """`velatura data prepare` decodes; nothing is decoded again, and no cache is made."""
+    names = [row["video"] for row in standard()]
+    prepare({name: videos / name for name in names}, tmp_path / "prepared", short_side=16)
+    expected = load(config(standard())).test
+    found = load(config(standard(), prepared=str(tmp_path / "prepared"), cache="gone")).test
+    assert found.fingerprint == expected.fingerprint
+    assert np.array_equal(found.frames[:], expected.frames[:])
+    prepare({name: videos / name for name in names[:3]}, tmp_path / "part", short_side=16)
+    with pytest.raises(BadInput) as caught:
+        load(config(standard(), prepared=str(tmp_path / "part")))
+    assert str(caught.value) == (
+        f"{tmp_path / 'part'} lacks 17 of 20 videos, first golf/3.mp4; prepare them with "
+        "`velatura data prepare`, or leave data.prepared empty."
+    )
 
 
 PARALLEL = """
 import hashlib, sys
 from velatura.data.folder import Config, load
 if __name__ == "__main__":
-    fixed = dict(size=16, stored=16, frames=4, val_fraction=0.45, workers=int(sys.argv[4]))
+    fixed = dict(height=16, width=16, val_fraction=0.45, workers=int(sys.argv[4]))
     s = load(Config(root=sys.argv[1], annotations=sys.argv[2], cache=sys.argv[3], **fixed))
-    print(hashlib.sha256(s.train.clips.tobytes() + s.test.clips.tobytes()).hexdigest())
+    print(hashlib.sha256(s.train.frames[:].tobytes() + s.test.frames[:].tobytes()).hexdigest())
 """
 
 
@@ -357,29 +394,24 @@ def test_what_cannot_be_learnt(config):
     assert load(config(rows, attributes=("nudity",))).test.attribute_names == ("nudity",)
 
 
-def test_size_within_stored(config):
-    with pytest.raises(BadInput, match="size 20 cannot be cropped from stored 16"):
-        load(config(standard(), size=20))
-
-
 def test_field_ranges():
     with pytest.raises(BadInput, match=r"data\.val_fraction"):
         build(Config, {"root": "r", "annotations": "a", "val_fraction": 0.5}, "data")
-    with pytest.raises(BadInput, match="Did you mean data.stride"):
-        build(Config, {"root": "r", "annotations": "a", "strid": 2}, "data")
+    with pytest.raises(BadInput, match="Did you mean data.height"):
+        build(Config, {"root": "r", "annotations": "a", "heigth": 2}, "data")
 
 
 def test_unreadable_videos(config, videos, caplog, monkeypatch):
     (videos / "golf" / "broken.mp4").write_bytes(b"hello")
     rows = [*standard(), line("golf/broken.mp4", "test", "b")]
-    with pytest.raises(BadInput, match=r"1 of .* more than 1% of all 21; first: .*broken\.mp4"):
+    with pytest.raises(BadInput, match=r"1 of 21 videos .* more than 1%: golf/broken\.mp4"):
         load(config(rows))
     # One of twenty-one is too many at one per cent; at five it is told, and left out.
-    monkeypatch.setattr(_clips, "TOLERATED", 0.05)
+    monkeypatch.setattr(preparing, "TOLERATED", 0.05)
     for _ in range(2):  # decoding, and from the cache
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             parts = load(config(rows))
-        assert "1 of 21 videos left out, golf/broken.mp4 first" in caplog.text
+        assert "1 of 21 files left out, golf/broken.mp4 first" in caplog.text
         assert len(parts.test) == 8
-        assert np.abs(levels(parts.test.clips)[-1] - (POUR + 9 + np.array([0, 2, 4, 2]))).max() <= 1
+        assert near(levels(parts.test)[-1:], [POUR + 9 + np.arange(5)])

@@ -42,8 +42,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(home: Path, cache: Path, **more: object) -> vp_hmdb51.Config:
     values = {
-        "root": str(home / "hmdb51_org"), "cache": str(cache), "workers": 1, "size": 16,
-        "stored": 24, "frames": 4, "attributes": ["face", "nudity"], "val_fraction": 0.3, **more,
+        "root": str(home / "hmdb51_org"), "cache": str(cache), "workers": 1, "height": 24,
+        "width": 24, "attributes": ["face", "nudity"], "val_fraction": 0.3, **more,
     }  # fmt: skip
     return build(vp_hmdb51.Config, values, "data")
 
@@ -56,7 +56,8 @@ def test_official_lists_become_three_splits(home: Path, tmp_path: Path):
     assert test.name == "vp_hmdb51/test"
     assert test.actions.tolist() == [0] * 4 + [1] * 4
     assert test.attributes.tolist() == [[0, 0], [1, 1]] * 4
-    assert test.clips.shape == (8, 4, 3, 24, 24)
+    assert test.frames.shape == (int(test.lengths.sum()), 3, 24, 24)
+    assert len(test.lengths) == 8
     for one, other in ((train, val), (train, test), (val, test)):
         assert not set(one.groups) & set(other.groups)  # whole films only
     assert len(set(train.groups)) == 6
@@ -72,16 +73,16 @@ def test_videos_that_are_not_there(home: Path, tmp_path: Path, caplog: pytest.Lo
     with pytest.raises(BadInput) as caught:
         vp_hmdb51.load(config(home, tmp_path, **lists))
     assert str(caught.value) == (
-        f"2 of 24 listed videos are not in {part}, first golf/{clip('golf', 'golf one', 0)}; "
+        f"2 of 24 listed files are not in {part}, first golf/{clip('golf', 'golf one', 0)}; "
         f"`velatura data check vp_hmdb51 --root {part}` names them all, and data.missing = "
         "'leave out' does without."
     )
     with caplog.at_level(logging.WARNING):
         train, val, _ = vp_hmdb51.load(config(home, tmp_path, **lists, missing="leave out"))
     assert len(train) + len(val) == 14
-    assert "2 of 24 listed videos are not there" in caplog.text
+    assert "2 of 24 listed files are not there" in caplog.text
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadInput, match="24 of 24 listed videos are not in"):
+    with pytest.raises(BadInput, match="24 of 24 listed files are not in"):
         vp_hmdb51.load(config(home, tmp_path, **{**lists, "root": str(tmp_path / "empty")},
                               missing="leave out"))  # fmt: skip
 
@@ -104,7 +105,7 @@ def test_ucf101_has_its_own_file(tmp_path: Path):
     clips = sorted(p.relative_to(home / "UCF-101").as_posix() for p in home.rglob("*.avi"))
     labels = {c.replace(".avi", ".mp4"): [1, i % 2, 0, 1, 0] for i, c in enumerate(clips)}
     tiny.vp(home, "ucf101", labels)
-    values = {"root": str(home / "UCF-101"), "size": 16, "stored": 24, "frames": 4, "workers": 1,
+    values = {"root": str(home / "UCF-101"), "height": 24, "width": 24, "workers": 1,
               "attributes": ["face"], "val_fraction": 0.4, "cache": str(tmp_path)}  # fmt: skip
     train, val, test = vp_ucf101.load(build(vp_ucf101.Config, values, "data"))
     assert test.action_names == ("Archery", "HandstandPushups")
@@ -130,6 +131,4 @@ def test_the_shared_subset(tmp_path: Path):
         if line.endswith(" 2 ") and (videos / "golf" / line.rsplit(" ", 2)[0]).exists()
     )
     frames = [f.image for f in read_frames(videos / "golf" / first, (72, 96))]
-    start = max(0, len(frames) - 31) // 2
-    picture = frames[start][:, 12:84].transpose(2, 0, 1)
-    assert np.array_equal(test.clips[0, 0], picture)
+    assert np.array_equal(test.video(0), np.stack(frames).transpose(0, 3, 1, 2))

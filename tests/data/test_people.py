@@ -355,10 +355,10 @@ def test_workers_and_order_change_nothing(tmp_path):
     several = people.load(with_cache(tmp_path / "b", train_people=36), workers=2)
     assert len(several.train) > cache.FEW  # so there was a pool
     lone = people.load(with_cache(tmp_path / "c", train_people=36), workers=1)
-    np.testing.assert_array_equal(several.train.clips, lone.train.clips)
-    np.testing.assert_array_equal(several.test.clips, alone.test.clips)
+    np.testing.assert_array_equal(several.train.frames, lone.train.frames)
+    np.testing.assert_array_equal(several.test.frames, alone.test.frames)
     shown = people.figure(with_cache(tmp_path), "val", 4)
-    np.testing.assert_array_equal(alone.val.clips[4].transpose(0, 2, 3, 1), shown.clip)
+    np.testing.assert_array_equal(alone.val.video(4).transpose(0, 2, 3, 1), shown.clip)
     assert alone.val.actions[4] == shown.action
     np.testing.assert_array_equal(alone.val.attributes[4], shown.attributes)
 
@@ -366,8 +366,8 @@ def test_workers_and_order_change_nothing(tmp_path):
 def test_shapes_names_and_progress(tmp_path):
     heard = []
     sets = people.load(with_cache(tmp_path), lambda *news: heard.append(news), workers=1)
-    assert sets.train.clips.shape == (12, 3, 3, 24, 24)
-    assert sets.train.clips.dtype == np.uint8
+    assert sets.train.frames.shape == (36, 3, 24, 24)
+    assert sets.train.frames.dtype == np.uint8
     assert sets.test.attributes.shape == (10, 9)
     assert sets.val.name == "people/val"
     assert len({s.fingerprint for s in sets}) == 3
@@ -391,7 +391,7 @@ def test_second_load_renders_nothing_and_another_seed_renders(tmp_path):
 @pytest.mark.parametrize("how", ["truncate", "flip", "empty", "meta", "header"])
 def test_damaged_files_are_rendered_anew(tmp_path, how):
     cfg = with_cache(tmp_path)
-    intact = np.array(people.load(cfg, workers=1).val.clips)
+    intact = np.array(people.load(cfg, workers=1).val.frames)
     file = next(tmp_path.glob("people-val-*.npy"))
     data = bytearray(file.read_bytes())
     if how == "meta":
@@ -404,7 +404,7 @@ def test_damaged_files_are_rendered_anew(tmp_path, how):
     else:
         file.write_bytes(data[: len(data) // 2] if how == "truncate" else b"")
     assert renders(cfg) == 2
-    np.testing.assert_array_equal(people.load(cfg).val.clips, intact)
+    np.testing.assert_array_equal(people.load(cfg).val.frames, intact)
 
 
 def test_an_interrupted_render_leaves_nothing_and_the_next_is_whole(tmp_path):
@@ -447,7 +447,7 @@ def test_two_processes_at_once(tmp_path):
     assert [racer.exitcode for racer in racers] == [0, 0]
     assert renders(cfg) == 0
     lone = people.load(with_cache(tmp_path / "lone"), workers=1)
-    np.testing.assert_array_equal(people.load(cfg).train.clips, lone.train.clips)
+    np.testing.assert_array_equal(people.load(cfg).train.frames, lone.train.frames)
     assert not list((tmp_path / "shared").glob("*.tmp"))
 
 
@@ -470,7 +470,7 @@ def test_a_broken_pool_falls_back_to_this_process(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "_in_parallel", broken)
     with pytest.warns(UserWarning, match="__main__"):
         sets = people.load(with_cache(tmp_path, train_people=36), workers=2)
-    assert (np.asarray(sets.train.clips).std((1, 2, 3, 4)) > 5).all()
+    assert (np.asarray(sets.train.frames).std((1, 2, 3)) > 5).all()
 
 
 def test_the_cache_follows_the_environment(tmp_path, monkeypatch):
@@ -534,7 +534,7 @@ def top1_of(net, sets, frames: int, epochs: int) -> float:
 
     def batch(data, rows):
         seen = np.arange(8) if frames == 8 else rng.integers(8, size=(len(rows), 1))
-        clips = np.asarray(data.clips)[rows[:, None], seen]
+        clips = np.asarray(data.frames)[data.first[rows][:, None] + seen]
         return torch.from_numpy(clips).float() / 255, torch.from_numpy(data.actions[rows])
 
     batches = len(sets.train) // 24

@@ -91,9 +91,8 @@ def test_labels_stay_with_their_clips():
     """Clips of one colour each, dark or bright, which no window or mirror can change."""
     data = tiny.noise()
     colours = np.array([*range(6), *range(250, 256)], np.uint8)
-    data = data.with_clips(
-        np.ones_like(data.clips) * colours[:, None, None, None, None], "colours", "colours"
-    )
+    clips = np.ones_like(tiny.clips_of(data)) * colours[:, None, None, None, None]
+    data = tiny.with_clips(data, clips)
     stream = Batches(data, CFG, 0)
     for step in range(4):
         batch = stream.at(step)
@@ -102,7 +101,7 @@ def test_labels_stay_with_their_clips():
         assert batch.actions.tolist() == data.actions[items].tolist()
         assert batch.attributes.tolist() == data.attributes[items].tolist()
         assert batch.attributes.dtype == torch.float32
-        bright = torch.from_numpy(data.clips[stream._items(step, "views"), 0, 0, 0, 0] > 127)
+        bright = torch.from_numpy(clips[stream._items(step, "views"), 0, 0, 0, 0] > 127)
         for view in (batch.first, batch.second):  # of the same clips, whatever the light does
             assert torch.equal(view[:, 0, 0, 0] > 0.5, bright)
 
@@ -126,13 +125,13 @@ def test_ranks_see_together_what_one_would(world: int):
         ),
         (
             {"frames": 5}, 1,
-            "A window of 5 frames of 16 px does not fit the stored clips of noise/train: "
-            "4 frames of 16 x 16 px; lower batches.frames or batches.size.",
+            "A window of 5 frames of 16 px does not fit the videos of noise/train: "
+            "at most 4 frames, 16 x 16 px; lower batches.frames or batches.size.",
         ),
         (
             {"size": 17}, 1,
-            "A window of 4 frames of 17 px does not fit the stored clips of noise/train: "
-            "4 frames of 16 x 16 px; lower batches.frames or batches.size.",
+            "A window of 4 frames of 17 px does not fit the videos of noise/train: "
+            "at most 4 frames, 16 x 16 px; lower batches.frames or batches.size.",
         ),
         ({}, 3, "batches.batch is 4, which 3 processes cannot share evenly."),
     ],
@@ -150,8 +149,8 @@ def test_the_limits_themselves_fit():
 
 def test_a_memory_map_will_do(tmp_path: Path):
     data = tiny.noise()
-    np.save(tmp_path / "x.npy", data.clips)
-    mapped = data.with_clips(np.load(tmp_path / "x.npy", mmap_mode="r"), data.name, "x")
+    np.save(tmp_path / "x.npy", data.frames)
+    mapped = data.with_frames(np.load(tmp_path / "x.npy", mmap_mode="r"), data.name, "x")
     assert all(
         map(torch.equal, parts(Batches(mapped, CFG, 3).at(2)), parts(Batches(data, CFG, 3).at(2)))
     )

@@ -70,26 +70,26 @@ def test_what_can_be_learnt_is_learnt():
     """Bright clips are of one action, dark ones of the other."""
     data = tiny.noise()
     half = np.arange(len(data)) % 2
-    clips = (data.clips // 2 + 127 * half[:, None, None, None, None]).astype(np.uint8)
+    clips = (tiny.clips_of(data) // 2 + 127 * half[:, None, None, None, None]).astype(np.uint8)
     told = replace(
-        data, clips=clips, actions=half.astype(np.int64), action_names=("dark", "bright")
+        tiny.with_clips(data, clips), actions=half.astype(np.int64), action_names=("dark", "bright")
     )
     cfg = fit.Config(epochs=30, batch=4, lr=0.1, light=0.0)
     network = fit.fit(Linear(2), told, told, "actions", cfg, WINDOW, 0, SERVICES)
     assert not network.training
-    scores = fit.predict(network, told, WINDOW, SERVICES)
+    scores = fit.predict(network, told, "actions", WINDOW, SERVICES)
     assert (scores.argmax(1) == half).all()
 
 
 def test_a_prediction_is_of_the_middle_and_its_mirror():
     data, network = tiny.noise(), Linear(2)
-    clips = transforms.centre(torch.from_numpy(np.array(data.clips)), size=16, frames=4)
+    clips = transforms.centre(torch.from_numpy(tiny.clips_of(data)), size=16, frames=4)
     with torch.no_grad():
         one, other = network(clips), network(clips.flip(-1))
     assert not torch.allclose(one, other)
-    found = fit.predict(network, data, WINDOW, SERVICES, batch=3)
+    found = fit.predict(network, data, "actions", WINDOW, SERVICES, batch=3)
     np.testing.assert_allclose(found, ((one + other) / 2).numpy(), atol=1e-6)
-    alone = fit.predict(network, data, WINDOW, SERVICES, mirror=False)
+    alone = fit.predict(network, data, "actions", WINDOW, SERVICES, quick=True)
     np.testing.assert_allclose(alone, one.numpy(), atol=1e-6)
     assert network.training
 

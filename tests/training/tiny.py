@@ -148,8 +148,8 @@ def noise(
     rng = np.random.default_rng(len(name))
     items = np.arange(n)
     bits = np.stack([(items >> k) & 1 for k in range(attributes)], 1).astype(np.uint8)
-    return ClipSet(
-        clips=rng.integers(0, 256, (n, t, 3, side, side), np.uint8),
+    return ClipSet.of_clips(
+        rng.integers(0, 256, (n, t, 3, side, side), np.uint8),
         actions=items % 3,
         attributes=bits,
         groups=items // 2,
@@ -158,6 +158,17 @@ def noise(
         name=name,
         fingerprint=f"{name}-{n}-{t}-{side}",
     )
+
+
+def clips_of(data: ClipSet) -> np.ndarray:
+    """(N, T, C, H, W), of videos that are all equally long."""
+    return np.stack([data.video(item) for item in range(len(data))])
+
+
+def with_clips(data: ClipSet, clips: np.ndarray) -> ClipSet:
+    """Other pixels for a set whose videos are all equally long."""
+    frames = np.asarray(clips).reshape(-1, *clips.shape[2:])
+    return data.with_frames(frames, data.name, data.fingerprint)
 
 
 def noise_splits(**more: Any) -> Splits:

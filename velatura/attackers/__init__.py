@@ -1,5 +1,5 @@
 """Evaluation adversaries, one file each: trained fresh, on the frozen anonymizer's release.
 
-A file offers ``Config`` and ``network(outputs) -> Module``; the supervised fit is shared. No
+A file offers ``Config`` and ``network(cfg, outputs) -> Module``; the supervised fit is shared. No
 method may import this room: an anonymizer must not see its examiner.
 """

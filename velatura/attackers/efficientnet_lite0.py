@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from velatura.config import config
 from velatura.models import efficientnet_lite0
-from velatura.training import fit
+from velatura.models.efficientnet_lite0 import Config
+
+__all__ = ["Config", "network"]
 
 
-@config
-class Config(fit.Config):
-    pass
-
-
-def network(outputs: int) -> nn.Module:
+def network(cfg: Config, outputs: int) -> nn.Module:
     """Clips (B, T, C, H, W) in [0, 1] to logits (B, outputs)."""
-    return efficientnet_lite0.classifier(efficientnet_lite0.Config(), outputs)
+    return efficientnet_lite0.classifier(cfg, outputs)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from velatura.config import config
 from velatura.models import patch_mlp
-from velatura.training import fit
+from velatura.models.patch_mlp import Config
+
+__all__ = ["Config", "network"]
 
 
-@config
-class Config(fit.Config):
-    pass
-
-
-def network(outputs: int) -> nn.Module:
-    """Clips (B, T, C, H, W) in [0, 1] to logits (B, outputs), fresh weights."""
-    return patch_mlp.classifier(patch_mlp.Config(), outputs)
+def network(cfg: Config, outputs: int) -> nn.Module:
+    """Clips (B, T, C, H, W) in [0, 1] to logits (B, outputs)."""
+    return patch_mlp.classifier(cfg, outputs)

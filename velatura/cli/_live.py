@@ -68,7 +68,7 @@ def show(
                         f"{len(data.val)} to select, {len(data.test)} to test, from "
                         f"{len(np.unique(data.test.groups))} people or films of their own.",
                     )
-                    _picture(bars.console, data.test.clips[0])
+                    _picture(bars.console, data.test.video(0))
                 elif "jobs" in event:
                     stages = [job.stage for job in event["jobs"]]
                     for stage in dict.fromkeys(stages):

@@ -57,6 +57,7 @@ def train(
 
     from velatura import experiment
     from velatura.config import apply_sets, read_toml
+    from velatura.jobs import keep_freed_memory
 
     run = experiment.resolve(apply_sets(read_toml(config), list(set_)))
     folder = out or Path("runs") / (
@@ -79,6 +80,7 @@ def train(
             note = "  ".join(f"{k} {v:.3f}" for k, v in terms.items())
             bars.update(task, completed=done, total=total, note=note)
 
+        keep_freed_memory()
         try:
             product = experiment.train(run, folder, resume=resume, progress=progress)
         except KeyboardInterrupt:

@@ -1,25 +1,19 @@
-"""A listing of videos made into clips: which of them, decoded once, kept, and split.
+"""A listing of videos or images made into splits: which of them, decoded once, and dealt out.
 
-A clip is ``frames`` frames, every ``stride``-th, around the middle of its video; a shorter
-video runs back and forth. Its short side is scaled to ``stored`` pixels and the middle
-``stored`` x ``stored`` square is kept, from which training crops ``size`` x ``size``. The
-decoded clips are kept in a cache, so that the videos are decoded once.
+An image is a video of one frame, of no action. Files are decoded once into a store, here in the
+cache or before by ``velatura data prepare``; pictures are scaled to cover ``height`` x ``width``
+and their middle is kept. Which frames make a clip, and what is done to it, is said in
+``[batches]``.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -30,54 +24,72 @@ from velatura.data._lists.disk import files, respelled
 from velatura.data._lists.listing import Listing, Video
 from velatura.data._lists.source import Ask
 from velatura.data._lists.splits import val_groups
+from velatura.data._store.frames import StoredFrames
+from velatura.data._store.prepare import prepare
+from velatura.data._store.store import Store
 from velatura.errors import BadInput, unknown
 from velatura.layout import ClipSet, Splits
-from velatura.video.clips import clip_indices, starts
-from velatura.video.probe import probe
-from velatura.video.read import read_clip
 
-__all__ = ["ClipConfig", "ListConfig", "folder_of", "load", "load_official"]
+__all__ = ["ClipConfig", "ImageConfig", "ListConfig", "folder_of", "load", "load_official"]
 
 SPLITS = ("train", "val", "test")
-# More unreadable videos than this is an error, not a note.
-TOLERATED = 0.01
-# Raise it when the same video would decode to other pixels.
-FORMAT = 1
-
 note = logging.getLogger(__name__).warning
 
 Progress = Callable[[str, int, int], None]  # what is done, how many of it, of how many
 
 
 @config
-class ClipConfig:
-    """What one clip is, and which videos to use.
+class ItemConfig:
+    """Which files to use, and what is kept of each.
 
     Attributes:
-        classes: the classes to use; all when empty.
         attributes: the private attributes to use, in this order; all when empty.
-        size: pixels, the side of what training crops; at most ``stored``.
-        stored: pixels, the side of the stored square.
-        frames, stride: frames of a clip, and video frames from one to the next.
+        height, width: pixels of the pictures that crops are taken from.
+        prepared: a folder made by ``velatura data prepare``; the cache when empty.
         val_fraction: of train, taken as val where the lists have none: whole groups.
-        drop_shared_groups: leave out train and val clips whose group is also in test, and
-            train clips whose group is also in val.
+        drop_shared_groups: leave out train and val items whose group is also in test, and
+            train items whose group is also in val.
         seed: of the choice of val groups.
-        cache: folder for decoded clips; $VELATURA_CACHE, or ~/.cache/velatura, when empty.
+        cache: folder for decoded files; $VELATURA_CACHE, or ~/.cache/velatura, when empty.
         workers: processes that decode; one per core when 0.
     """
 
-    classes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
-    size: Annotated[int, Field(ge=8, le=1024)] = 64
-    stored: Annotated[int, Field(ge=8, le=1024)] = 72
-    frames: Annotated[int, Field(ge=1, le=256)] = 16
-    stride: Annotated[int, Field(ge=1, le=64)] = 2
+    height: Annotated[int, Field(ge=8, le=4096)] = 72
+    width: Annotated[int, Field(ge=8, le=4096)] = 96
+    prepared: str = ""
     val_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
     drop_shared_groups: bool = True
     seed: Annotated[int, Field(ge=0)] = 0
     cache: str = ""
     workers: Annotated[int, Field(ge=0, le=256)] = 0
+
+
+@config
+class ClipConfig(ItemConfig):
+    """Which videos to use.
+
+    Attributes:
+        classes: the classes to use; all when empty.
+    """
+
+    classes: tuple[str, ...] = ()
+
+
+@config
+class ImageConfig(ItemConfig):
+    """Images with private attributes, for ``[private]``.
+
+    Attributes:
+        root: the folder of the images.
+        annotations: the folder (or file) of the lists and labels; beside the root when empty.
+        missing: what to do about listed images that are not there: ``"refuse"``, or
+            ``"leave out"`` for a copy of a part.
+    """
+
+    root: str
+    annotations: str = ""
+    missing: Literal["refuse", "leave out"] = "refuse"
 
 
 @config
@@ -98,11 +110,13 @@ class ListConfig(ClipConfig):
     missing: Literal["refuse", "leave out"] = "refuse"
 
 
-def load_official(name: str, cfg: ListConfig, progress: Progress | None = None) -> Splits:
-    """One of the catalogue's data sets as clips; lists are read as ``velatura data check`` does.
+def load_official(
+    name: str, cfg: ListConfig | ImageConfig, progress: Progress | None = None
+) -> Splits:
+    """One of the catalogue's data sets; lists are read as ``velatura data check`` does.
 
     Raises:
-        BadInput: as of the lists; listed videos that are not there; and as of :func:`load`.
+        BadInput: as of the lists; listed files that are not there; and as of :func:`load`.
     """
     root = folder_of(cfg.root)
     source = catalog.source(name)
@@ -110,122 +124,130 @@ def load_official(name: str, cfg: ListConfig, progress: Progress | None = None) 
         Ask(
             root=root,
             annotations=Path(cfg.annotations) if cfg.annotations else None,
-            split=cfg.split,
+            split=getattr(cfg, "split", None),
         )
     )
-    listing = listing.with_videos(tuple(_of_classes(listing, cfg)))
     there = files(root, source.suffixes)
     listing, _ = respelled(listing, there, source.spelling)
-    absent = {v.path for v in listing.videos} - set(there)
+    rows = _wanted(listing, cfg)
+    absent = {row.path for row in rows} - set(there)
     if absent:
         how = f"`velatura data check {name} --root {root}` names them all"
-        if cfg.missing == "refuse" or len(absent) == len(listing.videos):
+        if cfg.missing == "refuse" or len(absent) == len(rows):
             raise BadInput(
-                f"{len(absent)} of {len(listing.videos)} listed videos are not in {root}, first "
+                f"{len(absent)} of {len(rows)} listed files are not in {root}, first "
                 f"{min(absent)}; {how}, and data.missing = 'leave out' does without."
             )
-        note("%d of %d listed videos are not there; %s.", len(absent), len(listing.videos), how)
-        listing = listing.with_videos(tuple(v for v in listing.videos if v.path not in absent))
+        note("%d of %d listed files are not there; %s.", len(absent), len(rows), how)
+        listing = replace(
+            listing,
+            videos=tuple(v for v in listing.videos if v.path not in absent),
+            images=tuple(i for i in listing.images if i.path not in absent),
+        )
     return load(listing, root, cfg, progress)
 
 
-def load(listing: Listing, root: Path, cfg: ClipConfig, progress: Progress | None = None) -> Splits:
-    """Decode every listed video once, and give the three splits.
+def load(listing: Listing, root: Path, cfg: ItemConfig, progress: Progress | None = None) -> Splits:
+    """Decode every listed file once, and give the three splits.
 
     Args:
-        listing: videos below ``root``, with attributes.
-        progress: called with ("decoding videos", videos done, videos in all).
+        listing: files below ``root``.
+        progress: called with ("decoding videos", files done, files in all).
 
     Returns:
-        Train, val and test; clips are (N, T, 3, stored, stored) uint8 memory maps.
+        Train, val and test; frames are (F, 3, height, width), read from disk when asked for.
 
     Raises:
-        BadInput: one sentence that names the folder, video, class or attribute.
+        BadInput: one sentence that names the folder, file, class or attribute.
     """
-    if cfg.size > cfg.stored:
-        raise BadInput(f"size {cfg.size} cannot be cropped from stored {cfg.stored}; raise stored.")
     rows = _chosen(listing, cfg)
     names = cfg.attributes or listing.attribute_names
     rows = _split(rows, cfg)
-    _check(rows, names)
-    clips, digests = _decoded(root, rows, cfg, progress)
-    if len(digests) < len(rows):
-        rows = [row for row in rows if row.path in digests]
-        _check(rows, names)
+    _check(rows, names, bool(listing.videos))
+    store = _prepared(root, rows, cfg, progress)
+    if skipped := [row.path for row in rows if row.path not in store]:
+        reason = store.skipped[skipped[0]]
+        note("%d of %d files left out, %s first: %s", len(skipped), len(rows), skipped[0], reason)
+        rows = [row for row in rows if row.path in store]
+        _check(rows, names, bool(listing.videos))
 
     actions = sorted({row.action for row in rows})
     groups = {group: i for i, group in enumerate(sorted({row.group for row in rows}))}
     parts = []
     for split in SPLITS:
-        # Rows are in split order, so that each split is one slice of the memory map.
-        at = [i for i, row in enumerate(rows) if row.split == split]
-        mine = [rows[i] for i in at]
+        mine = [row for row in rows if row.split == split]
         marks = [[_marks(row)[name] for name in names] for row in mine]
         labels = [
-            [row.path, row.action, row.split, row.group, mark, digests[row.path]]
+            [row.path, row.action, row.split, row.group, mark, store.videos[row.path].digest]
             for row, mark in zip(mine, marks, strict=True)
         ]
+        frames = StoredFrames(store, [row.path for row in mine], cfg.height, cfg.width)
         parts.append(
             ClipSet(
-                clips=clips[at[0] : at[-1] + 1],
+                frames=frames,
+                lengths=frames.lengths,
                 actions=np.array([actions.index(row.action) for row in mine], np.int64),
-                attributes=np.array(marks, np.uint8),
+                attributes=np.array(marks, np.uint8).reshape(len(mine), len(names)),
                 groups=np.array([groups[row.group] for row in mine], np.int64),
                 action_names=tuple(actions),
                 attribute_names=tuple(names),
                 name=f"{listing.name}/{split}",
-                fingerprint=digest([actions, list(names), labels]),
+                fingerprint=digest([actions, list(names), labels, [cfg.height, cfg.width]]),
             )
         )
     return Splits(*parts)
 
 
 def folder_of(root: str) -> Path:
-    """The folder of class folders, or BadInput."""
+    """The folder of the files, or BadInput."""
     path = Path(root)
     if not path.is_dir():
         raise BadInput(
             f"No folder {path}; expected one folder per class with its videos, "
-            f"such as {path / 'golf' / 'a.avi'}."
+            f"such as {path / 'golf' / 'a.avi'}, or the images."
         )
     return path
 
 
 def _marks(video: Video) -> dict[str, int]:
-    assert video.attributes is not None  # _chosen left the others out
-    return video.attributes
+    return video.attributes or {}
 
 
-def _of_classes(listing: Listing, cfg: ClipConfig) -> list[Video]:
-    """The videos of the splits that are used and of the classes asked for."""
-    rows = [video for video in listing.videos if video.split in SPLITS]
+def _wanted(listing: Listing, cfg: ItemConfig) -> list[Video]:
+    """The files of the splits that are used and of the classes asked for."""
+    images = (
+        Video(path=i.path, action="", split=i.split, group=i.group, attributes=i.attributes)
+        for i in listing.images
+    )
+    rows = [row for row in (*listing.videos, *images) if row.split in SPLITS]
     known = {row.action for row in rows}
-    for name in cfg.classes:
+    classes = getattr(cfg, "classes", ())
+    for name in classes:
         if name not in known:
             raise unknown("class", name, known)
-    return [row for row in rows if not cfg.classes or row.action in cfg.classes]
+    return [row for row in rows if not classes or row.action in classes]
 
 
-def _chosen(listing: Listing, cfg: ClipConfig) -> list[Video]:
-    """The videos of the classes asked for that have the attributes asked for."""
-    rows = _of_classes(listing, cfg)
+def _chosen(listing: Listing, cfg: ItemConfig) -> list[Video]:
+    """The files of the classes asked for that have the attributes asked for.
+
+    A data set that has no attributes at all keeps all of its files.
+    """
+    rows = _wanted(listing, cfg)
     for name in cfg.attributes:
         if name not in listing.attribute_names:
             raise unknown("attribute", name, listing.attribute_names)
+    if not listing.attribute_names:
+        return rows
     labelled = [row for row in rows if row.attributes]
-    if not labelled:
-        raise BadInput(
-            f"{listing.name} has no private attributes, so no attacker can be measured on it; "
-            "use a set that has them, or give a JSONL of your own to the data set 'folder'."
-        )
     if len(labelled) < len(rows):
         note(
-            "%d of %d videos have no labels and are left out.", len(rows) - len(labelled), len(rows)
+            "%d of %d files have no labels and are left out.", len(rows) - len(labelled), len(rows)
         )
     return labelled
 
 
-def _split(rows: list[Video], cfg: ClipConfig) -> list[Video]:
+def _split(rows: list[Video], cfg: ItemConfig) -> list[Video]:
     """The rows in the order train, val, test, with groups kept apart and val filled."""
     by_split = {s: [row for row in rows if row.split == s] for s in SPLITS}
     if cfg.drop_shared_groups:
@@ -247,10 +269,10 @@ def _split(rows: list[Video], cfg: ClipConfig) -> list[Video]:
     return [replace(row, split=split) for split in SPLITS for row in by_split[split]]
 
 
-def _check(rows: list[Video], attributes: Sequence[str]) -> None:
+def _check(rows: list[Video], attributes: Sequence[str], classes: bool) -> None:
     """What training and evaluation need of every split."""
     actions = sorted({row.action for row in rows})
-    if len(actions) < 2:
+    if classes and len(actions) < 2:
         raise BadInput(f"At least two classes are needed; there is only {actions[0]!r}.")
     for split in SPLITS:
         mine = [row for row in rows if row.split == split]
@@ -275,109 +297,46 @@ def _check(rows: list[Video], attributes: Sequence[str]) -> None:
                 )
 
 
-def _decoded(
-    root: Path, rows: list[Video], cfg: ClipConfig, progress: Progress | None
-) -> tuple[np.ndarray, dict[str, str]]:
-    """The clips of all readable rows, in order, from the cache or decoded into it.
+def _prepared(root: Path, rows: list[Video], cfg: ItemConfig, progress: Progress | None) -> Store:
+    """All readable videos of the rows, decoded now or before.
 
-    Returns:
-        (N, T, 3, stored, stored) uint8 memory map, and the N videos' pixel digests.
+    Raises:
+        BadInput: as :func:`velatura.data._store.prepare.prepare`; or a folder that was named
+            lacks videos.
     """
-    stats = [(row.path, (root / row.path).stat()) for row in rows]
-    key = digest(
-        [FORMAT, cfg.stored, cfg.frames, cfg.stride]
-        + [[video, stat.st_size, stat.st_mtime_ns] for video, stat in stats]
-    )
+    if cfg.prepared:
+        store = Store.open(cfg.prepared)
+        absent = [r.path for r in rows if r.path not in store and r.path not in store.skipped]
+        if absent:
+            raise BadInput(
+                f"{cfg.prepared} lacks {len(absent)} of {len(rows)} videos, first {absent[0]}; "
+                "prepare them with `velatura data prepare`, or leave data.prepared empty."
+            )
+        return store
     home = cfg.cache or os.environ.get("VELATURA_CACHE") or Path.home() / ".cache" / "velatura"
-    folder = Path(home).expanduser() / "folder" / key
-    index = _index(folder, cfg)
-    if index is None:
-        shutil.rmtree(folder, ignore_errors=True)  # what is there is not whole
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f"{key}.partial.", dir=folder.parent))
-        try:
-            index = _decode_into(partial, root, rows, cfg, progress)
-            if not folder.is_dir():  # another run may have been faster
-                partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    if skipped := index["skipped"]:
-        video, reason = next(iter(skipped.items()))
-        note("%d of %d videos left out, %s first: %s", len(skipped), len(rows), video, reason)
-    shape = (len(index["digests"]), cfg.frames, 3, cfg.stored, cfg.stored)
-    return np.memmap(folder / "clips.bin", np.uint8, "r", shape=shape), index["digests"]
+    # One folder for each copy of a data set: another choice of classes adds to it.
+    short = min(cfg.height, cfg.width)
+    folder = Path(home).expanduser() / "videos" / digest([str(root.resolve()), short])
+    videos = {row.path: root / row.path for row in rows}
+    if whole := _whole(folder, videos):
+        return whole  # without the lock that preparing takes: workers come together
+    made = prepare(videos, folder, short_side=short, workers=cfg.workers, progress=progress)
+    return made.store
 
 
-def _index(folder: Path, cfg: ClipConfig) -> dict[str, Any] | None:
-    """What a cache folder says it holds, or None where it does not hold that."""
+def _whole(folder: Path, videos: Mapping[str, Path]) -> Store | None:
+    """The store in a folder, if it holds all of these videos as they are now."""
     try:
-        index: dict[str, Any] = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        size = (folder / "clips.bin").stat().st_size
-    except (OSError, ValueError):
+        store = Store.open(folder)
+    except BadInput:
         return None
-    clip = cfg.frames * 3 * cfg.stored**2
-    return index if size == len(index["digests"]) * clip else None
-
-
-def _decode_into(
-    partial: Path,
-    root: Path,
-    rows: list[Video],
-    cfg: ClipConfig,
-    progress: Progress | None,
-) -> dict[str, Any]:
-    """Write ``clips.bin`` and ``index.json`` of all readable videos; the latter's content."""
-    jobs = [(str(root / row.path), cfg.frames, cfg.stride, cfg.stored) for row in rows]
-    digests: dict[str, str] = {}
-    skipped: dict[str, str] = {}
-    with open(partial / "clips.bin", "wb") as out:
-        for done, (row, clip) in enumerate(zip(rows, _map(jobs, cfg.workers), strict=True), 1):
-            if isinstance(clip, str):
-                skipped[row.path] = clip
-                if len(skipped) > TOLERATED * len(rows):
-                    raise BadInput(
-                        f"{len(skipped)} of the first {done} videos cannot be decoded, more "
-                        f"than {TOLERATED:.0%} of all {len(rows)}; first: "
-                        f"{next(iter(skipped.values()))}"
-                    )
-            else:
-                out.write(clip.tobytes())
-                digests[row.path] = hashlib.sha256(clip.tobytes()).hexdigest()[:16]
-            if progress is not None:
-                progress("decoding videos", done, len(rows))
-    index = {"digests": digests, "skipped": skipped}
-    (partial / "index.json").write_text(json.dumps(index), encoding="utf-8")
-    return index
-
-
-Job = tuple[str, int, int, int]
-
-
-def _map(jobs: list[Job], workers: int) -> Iterator[np.ndarray | str]:
-    """Decode every job, in order; in this process where starting others costs more."""
-    workers = min(workers or os.cpu_count() or 1, len(jobs) // 16)
-    if workers < 2:
-        yield from map(_decode, jobs)
-        return
-    # Spawned, not forked: the caller may hold threads and a GPU.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        try:
-            yield from pool.map(_decode, jobs, chunksize=4)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _decode(job: Job) -> np.ndarray | str:
-    """One video's clip, (T, 3, stored, stored) uint8; or why there is none."""
-    path, frames, stride, side = job
-    try:
-        info = probe(path, count=True)
-        start = starts(info.frames, frames, stride, 1)[0]
-        scale = side / min(info.height, info.width)
-        height, width = (max(side, round(n * scale)) for n in (info.height, info.width))
-        indices = clip_indices(info.frames, frames, stride, start)
-        clip = read_clip(path, indices, (height, width))
-    except BadInput as error:
-        return str(error)
-    top, left = (height - side) // 2, (width - side) // 2
-    return np.ascontiguousarray(clip[:, :, top : top + side, left : left + side])
+    for name, path in videos.items():
+        if name in store.skipped:
+            continue
+        known, status = store.videos.get(name), path.stat()
+        if known is None or (known.source_size, known.source_modified) != (
+            status.st_size,
+            status.st_mtime_ns,
+        ):
+            return None
+    return store

@@ -153,8 +153,8 @@ def _split(cfg: Config, split: Split, progress: Progress, workers: int | None) -
         partial(progress, f"drawing people/{split}"),
         workers,
     )
-    return ClipSet(
-        clips=clips,
+    return ClipSet.of_clips(
+        clips,
         actions=labels.actions,
         attributes=labels.attributes,
         groups=labels.people,

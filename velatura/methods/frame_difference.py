@@ -15,7 +15,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from velatura.config import config
-from velatura.errors import BadInput
 
 
 @config
@@ -25,18 +24,20 @@ class Config:
 
 
 def build(cfg: Config) -> nn.Module:
-    """(B, T, C, H, W) in [0, 1], T >= 2, to the same shape with values 0 and 1."""
+    """(B, T, C, H, W) in [0, 1] to the same shape with values 0 and 1."""
     return FrameDifference(cfg.threshold)
 
 
 class FrameDifference(nn.Module):
+    past = 1  # frames that it looks back
+
     def __init__(self, threshold: float):
         super().__init__()
         self.threshold = threshold
 
     def forward(self, clips: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h w"]:
         if clips.shape[1] < 2:
-            raise BadInput("frame_difference needs clips of at least 2 frames, got 1.")
+            return torch.zeros_like(clips)  # a picture that stands alone does not move
         grey = clips.mean(2, keepdim=True)
         moved = (grey.diff(dim=1).abs() > self.threshold).to(clips.dtype)
         return torch.cat([moved[:, :1], moved], 1).expand_as(clips).contiguous()

@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from velatura.config import config
+from velatura.errors import BadInput
 from velatura.losses import cross_entropy, nt_xent, reconstruction, rms
 from velatura.training.batches import Batch
 from velatura.training.loop import Loop
@@ -33,12 +34,17 @@ class Config:
     """Steps 1 and 2 on alternating batches, as released, or both on each batch."""
     identity_steps: Annotated[int, Field(ge=0)] = 0
     """Steps of reconstruction before the game, for an f_A that does not start as the identity."""
-    steps: Annotated[int, Field(ge=1)] = 1000
+    steps: Annotated[int, Field(ge=0)] = 1000
+    """Of the game; without any, what is left is f_A as it was initialised."""
     anneal: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Last share of the steps, over which f_A's rate falls to zero; the paper's is constant."""
     lr_anonymizer: Annotated[float, Field(gt=0)] = 4e-5
     lr_target: Annotated[float, Field(gt=0)] = 1e-4
     lr_budget: Annotated[float, Field(gt=0)] = 1e-4
+
+    def __post_init__(self) -> None:
+        if self.identity_steps + self.steps == 0:
+            raise BadInput("identity_steps and steps are both 0; set one of them to at least 1.")
 
 
 def step_identity(players: Players, batch: Batch) -> dict[str, Tensor]:

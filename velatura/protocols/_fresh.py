@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
 
 from velatura.config import config
-from velatura.layout import ClipSet, Labels, Splits
+from velatura.layout import ClipSet, Frames, Labels, Splits
 from velatura.training import fit
 from velatura.training.batches import Config as Window
 from velatura.training.loop import Fabric
@@ -31,6 +31,8 @@ class Config:
     """Networks that learn the action: utility."""
     attackers: tuple[str, ...] = ("frame_cnn", "clip_cnn", "patch_mlp")
     """Networks that learn the attributes: leakage."""
+    networks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of these networks by name, such as the weights that one starts from."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1)
     """One fresh attacker per architecture and seed."""
     target_seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1)
@@ -88,7 +90,7 @@ def examine(
     network = build(outputs)
     if start is not None:
         network.load_state_dict(start)
-    if all_alike(released.train.clips):
+    if all_alike(released.train):
         # Nothing tells items apart, so nothing can be learnt: every score is the same.
         return Examination(network.state_dict(), np.zeros((len(released.test), outputs)))
     settings = fit.Config(epochs=epochs, lr=cfg.lr, batch=cfg.batch)
@@ -96,43 +98,45 @@ def examine(
         network, released.train, released.val, labels, settings, window,
         10_000 + seed, fabric, progress,
     )  # fmt: skip
-    return Examination(network.state_dict(), fit.predict(network, released.test, window, fabric))
+    return Examination(
+        network.state_dict(), fit.predict(network, released.test, labels, window, fabric)
+    )
 
 
 class Statistics(NamedTuple):
     """What an attacker with many released clips knows of every pixel.
 
     Attributes:
-        mean, deviation: (C, H, W) float32, in levels of 255, over clips and frames.
+        mean, deviation: (C, H, W) float32, in levels of 255, over frames.
     """
 
     mean: np.ndarray
     deviation: np.ndarray
 
 
-def statistics(clips: np.ndarray, most: int = 256) -> Statistics:
-    """Per-pixel mean and deviation of (N, T, C, H, W) uint8, from at most ``most`` of them."""
-    total, square = (np.zeros(clips.shape[2:], np.uint64) for _ in range(2))
-    chosen = clips[:: -(-len(clips) // most)]
-    for clip in chosen:
-        x = clip.astype(np.uint32)
+def statistics(data: ClipSet, most: int = 256) -> Statistics:
+    """Per-pixel mean and deviation over frames, from at most ``most`` videos."""
+    total, square = (np.zeros(data.frames.shape[1:], np.uint64) for _ in range(2))
+    count = 0
+    for item in range(0, len(data), -(-len(data) // most)):
+        x = data.video(item).astype(np.uint32)
         total += x.sum(0)
         square += (x * x).sum(0)
-    count = len(chosen) * clips.shape[1]
+        count += len(x)
     mean = total / count
     # Half a level is rounding, not signal.
     deviation = np.sqrt(np.maximum(square / count - mean**2, 0) + 0.25)
     return Statistics(mean.astype(np.float32), deviation.astype(np.float32))
 
 
-def standardise(clips: np.ndarray, known: Statistics) -> np.ndarray:
+def standardise(frames: np.ndarray, known: Statistics) -> np.ndarray:
     """Subtract what all clips share at each pixel and stretch the rest; uint8 to uint8.
 
     An anonymizer that paints one fixed pattern over everyone and leaves the person in faint
     traces fools a network that is handed the picture as it is. The first thing an attacker
     does is this. 3 deviations to either side fill the range.
     """
-    z = clips.astype(np.float32)
+    z = frames.astype(np.float32)
     z -= known.mean
     z *= 42.5 / known.deviation
     z += 127.5
@@ -141,9 +145,22 @@ def standardise(clips: np.ndarray, known: Statistics) -> np.ndarray:
     return z.astype(np.uint8)
 
 
-def all_alike(clips: np.ndarray) -> bool:
-    """True if every clip holds the same bytes, as a constant anonymizer releases."""
-    return all(np.array_equal(clip, clips[0]) for clip in clips[1:])
+class Standardised:
+    """A release's frames as an examiner prepares them, on reading; see :func:`standardise`."""
+
+    def __init__(self, frames: Frames, known: Statistics):
+        self.frames, self.known, self.shape = frames, known, frames.shape
+
+    def __getitem__(self, numbers: Any) -> np.ndarray:
+        return standardise(self.frames[numbers], self.known)
+
+
+def all_alike(data: ClipSet) -> bool:
+    """True if every video shows the same bytes for as long as it lasts, as a constant does."""
+    first = data.video(int(data.lengths.argmax()))
+    return all(
+        np.array_equal(data.video(item), first[: data.lengths[item]]) for item in range(len(data))
+    )
 
 
 def groups_of(data: ClipSet) -> int:

@@ -5,21 +5,24 @@ Source: SPAct and the paper call it f_T', trained on f_A(train), tested on f_A(t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from velatura import plugins
+from velatura.config import build
 from velatura.layout import ClipSet, Labels, Measurement
 from velatura.protocols._fresh import groups_of
 
 LABELS: Labels = "actions"
 
 
-def network(name: str, outputs: int) -> nn.Module:
-    """A fresh target by its name in ``models``."""
+def network(name: str, outputs: int, settings: Mapping[str, Any] | None = None) -> nn.Module:
+    """A fresh target by its name in ``models``; ``settings`` are keys of its ``Config``."""
     module = plugins.load("models", name)
-    built: nn.Module = module.classifier(module.Config(), outputs)
+    cfg = build(module.Config, settings or {}, f"evaluation.networks.{name}")
+    built: nn.Module = module.classifier(cfg, outputs)
     return built
 
 

@@ -6,20 +6,24 @@ statement about these attackers, never a proof of privacy.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from velatura import plugins
+from velatura.config import build
 from velatura.layout import ClipSet, Labels, Measurement
 from velatura.protocols._fresh import groups_of
 
 LABELS: Labels = "attributes"
 
 
-def network(name: str, outputs: int) -> nn.Module:
-    """A fresh attacker by its name."""
-    built: nn.Module = plugins.load("attackers", name).network(outputs)
+def network(name: str, outputs: int, settings: Mapping[str, Any] | None = None) -> nn.Module:
+    """A fresh attacker by its name; ``settings`` are keys of its ``Config``."""
+    module = plugins.load("attackers", name)
+    cfg = build(module.Config, settings or {}, f"evaluation.networks.{name}")
+    built: nn.Module = module.network(cfg, outputs)
     return built
 
 

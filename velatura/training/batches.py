@@ -7,7 +7,7 @@ processes see together exactly what one would.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -15,26 +15,41 @@ from pydantic import Field
 from torch import Tensor
 
 from velatura import transforms
-from velatura.config import config
+from velatura.config import config, plain
 from velatura.errors import BadInput
 from velatura.layout import ClipSet
+from velatura.training import windows
 from velatura.training.seed import generator
+from velatura.transforms import Augment
 
 __all__ = ["Batch", "Batches", "Config"]
 
 
 @config
 class Config:
-    """What is cut out of a stored clip, and how many at a time."""
+    """What is cut out of a video, what is done to it, and how many at a time."""
 
     batch: Annotated[int, Field(ge=1)] = 24
     """Clips in a step, over all ranks."""
     size: Annotated[int, Field(ge=8)] = 48
     """Side of the window, pixels."""
     frames: Annotated[int, Field(ge=1)] = 8
-    """Frames of the window."""
+    """Frames of the window. A shorter video runs back and forth."""
+    stride: Annotated[int, Field(ge=1, le=64)] = 1
+    """Video frames from one frame of the window to the next."""
+    starts: Annotated[int, Field(ge=1, le=100)] = 1
+    """Windows of a test video, evenly spaced, whose probabilities are averaged."""
     shift: Annotated[int, Field(ge=0)] = 3
-    """Padding that lets a clip no larger than the window shift, pixels."""
+    """Padding that lets a picture no larger than the window shift, pixels."""
+    augment: Augment | None = None
+    """Crops of varying size and varied colours, and a centre crop for tests; where it is absent,
+    windows shift and mirror, and nothing else."""
+
+    def science(self) -> dict[str, Any]:
+        """What a network that learns from such batches depends on; a neutral value of a key that
+        came later is left out, so that a run of before is repeated to the last bit."""
+        neutral = {"stride": 1, "starts": 1, "augment": None}
+        return {k: v for k, v in plain(self).items() if k not in neutral or v != neutral[k]}
 
 
 @dataclass(frozen=True)
@@ -45,7 +60,8 @@ class Batch:
         clips: (B, T, C, H, W) in [0, 1], augmented.
         actions: (B,) int64.
         attributes: (B, K) float, 0 or 1.
-        first, second: (B, C, H, W) two views of frames of other clips, for the budget branch.
+        first, second: (B, C, H, W) two views of frames of other clips, or of private images, for
+            the budget branch.
     """
 
     clips: Float[Tensor, "b t c h w"]
@@ -58,8 +74,11 @@ class Batch:
 class Batches:
     """Batches of one :class:`ClipSet`: ``batches.at(step)``.
 
+    Args:
+        images: what the budget branch's views are of; frames of the clips where it is None.
+
     Raises:
-        BadInput: the batch is larger than the data, or the window than the clips.
+        BadInput: the batch is larger than the data, or the window than the pictures.
     """
 
     def __init__(
@@ -70,18 +89,17 @@ class Batches:
         device: torch.device | str = "cpu",
         rank: int = 0,
         world: int = 1,
+        images: ClipSet | None = None,
     ):
-        _, t, _, h, w = data.clips.shape
-        if cfg.batch > len(data):
-            raise BadInput(
-                f"batches.batch is {cfg.batch} but {data.name} has {len(data)} clips; "
-                f"set it to at most {len(data)}."
-            )
-        if cfg.frames > t or cfg.size > min(h, w):
-            raise BadInput(
-                f"A window of {cfg.frames} frames of {cfg.size} px does not fit the stored clips "
-                f"of {data.name}: {t} frames of {w} x {h} px; lower batches.frames or batches.size."
-            )
+        self.viewed = data if images is None else images
+        self.view_window = windows.of(self.viewed, cfg)
+        for part, window in ((data, cfg), (self.viewed, self.view_window)):
+            if cfg.batch > len(part):
+                raise BadInput(
+                    f"batches.batch is {cfg.batch} but {part.name} has {len(part)} clips; "
+                    f"set it to at most {len(part)}."
+                )
+            windows.check(part, window)
         if cfg.batch % world:
             raise BadInput(
                 f"batches.batch is {cfg.batch}, which {world} processes cannot share evenly."
@@ -92,27 +110,35 @@ class Batches:
 
     def _items(self, step: int, role: str) -> Tensor:
         """Indices of the joint batch: epochs are permutations, cut into whole batches."""
-        per_epoch = len(self.data) // self.cfg.batch
+        count = len(self.data if role == "clips" else self.viewed)
+        per_epoch = count // self.cfg.batch
         epoch, position = divmod(step, per_epoch)
-        order = torch.randperm(len(self.data), generator=generator(self.seed, role, "order", epoch))
+        order = torch.randperm(count, generator=generator(self.seed, role, "order", epoch))
         return order[position * self.cfg.batch : (position + 1) * self.cfg.batch]
 
     def at(self, step: int) -> Batch:
         """The batch of one step, on the device."""
-        items = self._items(step, "clips")
-        stored = torch.from_numpy(self.data.clips[items.numpy()])
-        draw = generator(self.seed, "augment", step)
+        items = self._items(step, "clips").numpy()
         cfg = self.cfg
-        clips = transforms.augment(stored, draw, size=cfg.size, frames=cfg.frames, shift=cfg.shift)
-        others = torch.from_numpy(self.data.clips[self._items(step, "views").numpy()])
-        first, second = transforms.two_views(
-            others, generator(self.seed, "views", step), size=cfg.size, shift=cfg.shift
+        stored = windows.random(self.data, items, cfg, generator(self.seed, "starts", step))
+        clips = windows.varied(stored, cfg, generator(self.seed, "augment", step))
+        others = windows.random(
+            self.viewed,
+            self._items(step, "views").numpy(),
+            self.view_window,
+            generator(self.seed, "view starts", step),
         )
-        labels = items.numpy()
+        first, second = transforms.two_views(
+            others,
+            generator(self.seed, "views", step),
+            size=cfg.size,
+            shift=cfg.shift,
+            augment=cfg.augment,
+        )
         parts = (
             clips,
-            torch.from_numpy(self.data.actions[labels]),
-            torch.from_numpy(self.data.attributes[labels]).float(),
+            torch.from_numpy(self.data.actions[items]),
+            torch.from_numpy(self.data.attributes[items]).float(),
             first,
             second,
         )

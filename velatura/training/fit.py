@@ -21,10 +21,10 @@ from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 
-from velatura import transforms
 from velatura.config import config
 from velatura.errors import BadInput, Failure
 from velatura.layout import ClipSet, Labels
+from velatura.training import windows
 from velatura.training.batches import Config as Window
 from velatura.training.players import prepare
 from velatura.training.seed import generator, reseed
@@ -67,6 +67,7 @@ def fit(
         Failure: the loss is not finite.
     """
     reseed(seed, "fit")
+    window = windows.of(train, window)
     network = prepare(network, fabric.device)
     size = min(cfg.batch, len(train))
     per_epoch = len(train) // size
@@ -82,14 +83,9 @@ def fit(
         for i in range(per_epoch):
             step = epoch * per_epoch + i
             items = order[i * size : (i + 1) * size]
-            clips = transforms.augment(
-                torch.from_numpy(train.clips[items]),
-                generator(seed, "augment", step),
-                size=window.size,
-                frames=window.frames,
-                shift=window.shift,
-                light=cfg.light,
-            ).to(fabric.device)
+            stored = windows.random(train, items, window, generator(seed, "starts", step))
+            draw = generator(seed, "augment", step)
+            clips = windows.varied(stored, window, draw, cfg.light).to(fabric.device)
             with fabric.autocast():
                 logits = network(clips)
             loss = _loss(logits, _answers(train, labels, items).to(fabric.device), labels)
@@ -105,7 +101,7 @@ def fit(
                 progress(step + 1, total)
         if epoch + 1 < cfg.epochs / 2:
             continue
-        scores = torch.from_numpy(predict(network, val, window, fabric, mirror=False))
+        scores = torch.from_numpy(predict(network, val, labels, window, fabric, quick=True))
         score = float(_loss(scores, _answers(val, labels, np.arange(len(val))), labels))
         if score < best:
             best, weights = score, copy.deepcopy(network.state_dict())
@@ -117,26 +113,49 @@ def fit(
 def predict(
     network: nn.Module,
     data: ClipSet,
+    labels: Labels,
     window: Window,
     fabric: Fabric,
     batch: int = 64,
-    mirror: bool = True,
+    quick: bool = False,
 ) -> Float[np.ndarray, "n k"]:
-    """Logits of the centre window, by default averaged over the clip and its mirror image."""
-    was_training = network.training
+    """Logits of every video: of the centre of its windows, and of their mirror images.
+
+    Logits are averaged over a window and its mirror image, probabilities over the
+    ``window.starts`` windows of a video.
+
+    Args:
+        labels: actions give a softmax, attributes a sigmoid each.
+        quick: one window, the middle one, and no mirror image.
+
+    Returns:
+        Logits; with more than one window the logarithm, or for attributes the log odds, of the
+        mean probability.
+    """
+    was_training, window = network.training, windows.of(data, window)
     network.eval()
     out = []
     for start in range(0, len(data), batch):
-        stored = torch.from_numpy(np.array(data.clips[start : start + batch]))
-        clips = transforms.centre(stored, size=window.size, frames=window.frames).to(fabric.device)
-        with fabric.autocast():
-            scores = network(clips).float()
-            if mirror:
-                scores = (scores + network(clips.flip(-1)).float()) / 2
-        out.append(scores)
+        items = np.arange(start, min(start + batch, len(data)))
+        seen = []
+        for stored in windows.even(data, items, window, 1 if quick else window.starts):
+            clips = windows.central(stored, window).to(fabric.device)
+            with fabric.autocast():
+                scores = network(clips).float()
+                if not quick:
+                    scores = (scores + network(clips.flip(-1)).float()) / 2
+            seen.append(scores)
+        out.append(seen[0] if len(seen) == 1 else _mean_probability(torch.stack(seen), labels))
     network.train(was_training)
     found: np.ndarray = torch.cat(out).cpu().numpy()
     return found
+
+
+def _mean_probability(logits: Float[Tensor, "v n k"], labels: Labels) -> Float[Tensor, "n k"]:
+    """Over windows; as logits again, so that one rule reads all scores."""
+    if labels == "actions":
+        return logits.double().softmax(-1).mean(0).log().float()
+    return logits.double().sigmoid().mean(0).logit(eps=1e-9).float()
 
 
 def check_labels(data: ClipSet, labels: Labels) -> None:

@@ -1,0 +1,138 @@
+"""[private]: actions are of videos, private attributes are of images. Files made here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from data import tiny_lists
+from training import tiny
+
+from velatura import experiment, study
+from velatura.errors import BadInput
+from velatura.layout import Measurement
+from velatura.training.batches import Batches
+
+ACTIONS = ("golf", "pour")
+FILMS = ("one", "two", "three", "four", "five", "six")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """HMDB51's lists for two actions of six films (two in test), and 36 images in grey: the
+    bright ones have the attribute."""
+    home = tmp_path_factory.mktemp("home")
+    for action in ACTIONS:
+        names = [f"{action} {film}_{action}_f_cm_np1_ri_med_0.avi" for film in FILMS]
+        for name in names:
+            tiny_lists.video(home / "hmdb51_org" / action / name, frames=9)
+        lines = [f"{name} {1 + (i > 3)} " for i, name in enumerate(names)]
+        path = home / f"testTrainMulti_7030_splits/{action}_test_split1.txt"
+        tiny_lists.write(path, "\n".join(lines) + "\n")
+    rows = ["image,split,group,bright"]
+    (home / "images").mkdir()
+    for i in range(36):
+        level = 30 + 3 * i if i % 2 else 150 + 2 * i
+        cv2.imwrite(str(home / f"images/{i}.png"), np.full((20, 30 + i, 3), level, np.uint8))
+        split = ("train", "train", "val", "test")[i // 9]
+        rows.append(f"{i}.png,{split},who {i},{1 - i % 2}")
+    tiny_lists.write(home / "images.csv", "\n".join(rows) + "\n")
+    return home
+
+
+def values(home: Path, cache: Path, **more: Any) -> dict[str, Any]:
+    where = {"height": 16, "width": 20, "workers": 1, "cache": str(cache)}
+    found = tiny.values(
+        data={
+            "name": "hmdb51", "root": str(home / "hmdb51_org"), "val_fraction": 0.3,
+            "classes": list(ACTIONS), **where,
+        },
+        batches={"batch": 4, "size": 16, "stride": 2, "augment": {}},
+    )  # fmt: skip
+    images = {"root": str(home / "images"), "annotations": str(home / "images.csv")}
+    return {**found, "private": {"name": "images", **images, **where}, **more}
+
+
+def test_views_are_of_images_and_clips_of_videos(home: Path, tmp_path: Path):
+    run = experiment.resolve(values(home, tmp_path))
+    clips, images = experiment.load_data(run), experiment.load_private(run)
+    assert images is not None
+    assert clips.train.attribute_names == ()
+    assert clips.train.attributes.shape == (len(clips.train), 0)
+    assert images.train.attribute_names == ("bright",)
+    assert images.train.frames.shape == (18, 3, 16, 20)
+    assert images.train.lengths.tolist() == [1] * 18
+    assert experiment.bearers(clips, images) is images
+    stream = Batches(clips.train, run.batches, 0, images=images.train)
+    seen: set[int] = set()
+    for step in range(9):  # two epochs of 18 images in fours
+        batch = stream.at(step)
+        items = stream._items(step, "views")
+        assert batch.clips.shape == (4, 4, 3, 16, 16)
+        assert batch.first.shape == batch.second.shape == (4, 3, 16, 16)
+        seen |= set(items.tolist())
+        bright = torch.from_numpy(images.train.attributes[items.numpy(), 0] > 0)
+        for view in (batch.first, batch.second):  # a black box may hide a part, not the most
+            level = view.flatten(1).median(1).values
+            assert torch.equal(level > 0.5, bright)
+    assert len(seen) == 18
+
+
+def test_the_file_repeats_itself_and_says_what_is_wrong(home: Path, tmp_path: Path):
+    run = experiment.resolve(values(home, tmp_path))
+    assert experiment.resolve(run.values()) == run
+    assert "cache" not in run.science()["private"]
+    assert "private" not in experiment.resolve(tiny.values()).values()
+    alone = values(home, tmp_path)
+    del alone["private"]
+    with pytest.raises(BadInput, match="hmdb51 has no private attributes.* in .private."):
+        experiment.load_data(experiment.resolve(alone))
+    with pytest.raises(BadInput, match=r"private: name a data set, such as utkface"):
+        experiment.resolve({**alone, "private": {"root": "x"}})
+    with pytest.raises(BadInput, match="Did you mean 'utkface'"):
+        experiment.resolve({**alone, "private": {"name": "utkfase"}})
+    images = values(home, tmp_path)
+    with pytest.raises(BadInput, match="one action only"):
+        experiment.load_data(experiment.resolve({**images, "data": images["private"]}))
+    learnt = values(home, tmp_path, method={"name": "constrained", "steps": 2})
+    with pytest.raises(BadInput, match="constrained learns from the private attributes of the vid"):
+        experiment.train(experiment.resolve(learnt), tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_study_reads_actions_off_videos_and_attributes_off_images(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    given = values(home, tmp_path)
+    del given["method"]
+    given["evaluation"] = {
+        "attackers": ["frame_cnn"], "seeds": [0], "target_seeds": [0], "start_epochs": 1,
+        "epochs": 1, "replicates": 100,
+    }  # fmt: skip
+    given["rows"] = [
+        {"name": "motion", "method": {"name": "frame_difference"}},
+        {"name": "bound", "method": {"name": "penalty", "steps": 2, "alternate": "both"}},
+    ]
+    folder = tmp_path / "study"
+    made = study.resolve_study(given)
+    events = list(study.carry_out(made, folder, workers=1))
+    summary = events[-1]["summary"]
+    assert [row["name"] for row in summary["rows"]] == ["raw", "motion", "bound"]
+    assert all(list(row["attributes"]) == ["bright"] for row in summary["rows"])
+    assert summary["floor"] == {"cmap": None, "L": None}
+    assert summary["chance"]["top1"] == 50
+    assert summary["data"]["private"] == {"name": "images", "train": 18, "val": 9, "test": 9}
+    # A picture that stands alone does not move: nothing is left of it to read.
+    by_name = {row["name"]: row for row in summary["rows"]}
+    assert by_name["motion"]["cmap"] == pytest.approx(summary["chance"]["cmap"])
+    lines = (folder / "records.jsonl").read_text().splitlines()
+    found = [Measurement(**json.loads(line)) for line in lines]
+    assert {m.dataset for m in found if m.metric in ("top1", "U")} == {"hmdb51"}
+    assert {(m.dataset, m.n) for m in found if m.metric in ("cmap", "ap", "L")} == {("images", 9)}
+    assert all("+" in m.provenance["data"] for m in found)
