@@ -412,12 +412,19 @@ def test_prepare_decodes_what_is_there_and_goes_on(run, data):
     assert stored.window(next(iter(stored.videos)), [0, 1]).shape == (2, 3, 16, 21)
 
 
+def test_images_are_prepared_too(run, data):
+    code, out, _ = run("prepare", "utkface", "--root", "data/utkface", "--out", "out")
+    assert code == 0
+    stored = Store.open("out")
+    assert out.startswith(f"out: {len(stored)} images decoded, 0 kept, ")
+    assert {video.frames for video in stored.videos.values()} == {1}
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         ("hmdb51 --root data/hmdb51/hmdb51_org", "Say where the prepared videos go: --out DIR."),
         ("hmdb51 --out out", "Say where hmdb51 is: --root DIR, the folder with its files."),
-        ("utkface --root data/utkface --out out", "utkface has images; only videos are prepared."),
         (
             "hmdb51 --root data/hmdb51/hmdb51_org --out out --form png",
             "No form named 'png'. Available: jpeg, raw.",

@@ -20,7 +20,7 @@ from velatura.data._lists import (
     disk,
     hmdb51,
     pa_hmdb51,
-    restricted,
+    pickles,
     ucf101,
     utkface,
     vispr,
@@ -263,6 +263,6 @@ def test_the_checksums_are_those_of_the_labels_we_counted(lists):
 def test_the_restricted_reader_reads_what_pickle_reads(lists):
     for path in [*(lists / "vp").glob("*.pickle"), *(lists / "vispr").glob("*.pkl")]:
         plain = pickle.loads(path.read_bytes())
-        ours = restricted.read_arrays(path)
+        ours = pickles.read_arrays(path)
         assert ours.keys() == plain.keys()
         assert all(np.array_equal(ours[key], plain[key]) for key in plain)

@@ -22,6 +22,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "resnet18": {"frames": 2},
     "resnet50": {"frames": 1},
 }
+FRAMES = {"i3d_r50": 8}  # its poolings need 7
 UNUSED = {"unetpp_resnet18": "encoder.layer4."}  # depth 4 leaves the last stage aside
 
 
@@ -125,7 +126,7 @@ def test_an_anonymizer_returns_float32_bytes_under_mixed_precision(name: str):
 @pytest.mark.parametrize("name", offering("classifier"))
 def test_a_classifier_gives_logits_that_do_not_depend_on_the_batch(name: str):
     network = lively(built(name, "classifier", 5)).eval()
-    video = clips()
+    video = clips(t=FRAMES.get(name, 4))
     with torch.no_grad():
         logits = network(video)
         again = network(video)
@@ -140,18 +141,18 @@ def test_a_classifier_gives_logits_that_do_not_depend_on_the_batch(name: str):
 @pytest.mark.parametrize("name", offering("classifier"))
 def test_a_classifier_learns_with_every_weight_and_reads_every_colour(name: str):
     network = built(name, "classifier", 3).train()
-    video = clips(4, 4, 32, 32).requires_grad_()
+    video = clips(4, FRAMES.get(name, 4), 32, 32).requires_grad_()
     nn.functional.cross_entropy(network(video), torch.tensor([0, 1, 2, 0])).backward()
     reached(network)
     per_colour = video.grad.abs().sum((0, 1, 3, 4))
     assert (per_colour > 0).all()
 
 
-@pytest.mark.parametrize("name", ["clip_cnn", "r3d_18"])
+@pytest.mark.parametrize("name", ["clip_cnn", "i3d_r50", "r3d_18"])
 def test_features_of_a_classifier_end_where_its_logits_begin(name: str):
     """What the hinge of a frozen teacher reads is on the way to the answer."""
     network = built(name, "classifier", 3).eval()
-    video = clips(2)
+    video = clips(2, FRAMES.get(name, 4))
     with torch.no_grad():
         features = network.features(video)
         changed = network.features(1 - video)

@@ -186,22 +186,21 @@ def _prepare(
     if out is None:
         raise BadInput("Say where the prepared videos go: --out DIR.")
     listing = source.read(ask)
-    if not listing.videos:
-        raise BadInput(f"{source.name} has images; only videos are prepared.")
+    kind = "videos" if listing.videos else "images"
     there = set(files(ask.root, source.suffixes))
     listing, _ = respelled(listing, there, source.spelling)
-    videos = {v.path: ask.root / v.path for v in listing.videos if v.path in there}
-    if not videos:
+    found = {item.path: ask.root / item.path for item in listing.items if item.path in there}
+    if not found:
         raise BadInput(
-            f"None of the {len(listing.videos)} listed videos is in {ask.root}; "
+            f"None of the {len(listing.items)} listed {kind} is in {ask.root}; "
             f"`velatura data check {source.name} --root {ask.root}` says what is wrong."
         )
 
     def announce(plan: Plan) -> None:
-        absent = len(listing.videos) - len(videos)
-        left = f"; {absent} listed videos are not there" if absent else ""
+        absent = len(listing.items) - len(found)
+        left = f"; {absent} listed {kind} are not there" if absent else ""
         typer.echo(
-            f"{plan.todo} videos to decode, {plan.reused} there already{left}. "
+            f"{plan.todo} {kind} to decode, {plan.reused} there already{left}. "
             f"{plan.bytes / 1e9:.2f} GB to write, {plan.free / 1e9:.1f} GB free.",
             err=True,
         )
@@ -209,12 +208,12 @@ def _prepare(
     try:
         with _bar(as_json) as bar:
             made = prepare(
-                videos, out, short_side=short_side, form=form, workers=workers, announce=announce,
+                found, out, short_side=short_side, form=form, workers=workers, announce=announce,
                 progress=(lambda what, done, total: bar(done, total)) if bar else None,
             )  # fmt: skip
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            "Interrupted; whole videos are kept, run the same command to go on."
+            f"Interrupted; whole {kind} are kept, run the same command to go on."
         ) from None
     answer = {
         "out": str(out), "decoded": made.done, "reused": made.reused, "bytes": made.bytes,
@@ -226,7 +225,7 @@ def _prepare(
     for name, reason in made.skipped.items():
         typer.echo(_shown(f"left out: {name}: {reason}"), err=True)
     typer.echo(
-        f"{out}: {made.done} videos decoded, {made.reused} kept, {made.bytes / 1e9:.2f} GB, "
+        f"{out}: {made.done} {kind} decoded, {made.reused} kept, {made.bytes / 1e9:.2f} GB, "
         f"{made.seconds:.1f} s."
     )
 

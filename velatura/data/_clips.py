@@ -30,7 +30,15 @@ from velatura.data._store.store import Store
 from velatura.errors import BadInput, unknown
 from velatura.layout import ClipSet, Splits
 
-__all__ = ["ClipConfig", "ImageConfig", "ListConfig", "folder_of", "load", "load_official"]
+__all__ = [
+    "ClipConfig",
+    "ImageConfig",
+    "ListConfig",
+    "folder_of",
+    "load",
+    "load_official",
+    "prepared",
+]
 
 SPLITS = ("train", "val", "test")
 note = logging.getLogger(__name__).warning
@@ -111,9 +119,15 @@ class ListConfig(ClipConfig):
 
 
 def load_official(
-    name: str, cfg: ListConfig | ImageConfig, progress: Progress | None = None
+    name: str,
+    cfg: ListConfig | ImageConfig,
+    progress: Progress | None = None,
+    change: Callable[[Listing], Listing] = lambda listing: listing,
 ) -> Splits:
     """One of the catalogue's data sets; lists are read as ``velatura data check`` does.
+
+    Args:
+        change: what the caller makes of the lists.
 
     Raises:
         BadInput: as of the lists; listed files that are not there; and as of :func:`load`.
@@ -127,6 +141,7 @@ def load_official(
             split=getattr(cfg, "split", None),
         )
     )
+    listing = change(listing)
     there = files(root, source.suffixes)
     listing, _ = respelled(listing, there, source.spelling)
     rows = _wanted(listing, cfg)
@@ -164,7 +179,7 @@ def load(listing: Listing, root: Path, cfg: ItemConfig, progress: Progress | Non
     names = cfg.attributes or listing.attribute_names
     rows = _split(rows, cfg)
     _check(rows, names, bool(listing.videos))
-    store = _prepared(root, rows, cfg, progress)
+    store = prepared(root, rows, cfg, progress)
     if skipped := [row.path for row in rows if row.path not in store]:
         reason = store.skipped[skipped[0]]
         note("%d of %d files left out, %s first: %s", len(skipped), len(rows), skipped[0], reason)
@@ -297,7 +312,7 @@ def _check(rows: list[Video], attributes: Sequence[str], classes: bool) -> None:
                 )
 
 
-def _prepared(root: Path, rows: list[Video], cfg: ItemConfig, progress: Progress | None) -> Store:
+def prepared(root: Path, rows: list[Video], cfg: ItemConfig, progress: Progress | None) -> Store:
     """All readable videos of the rows, decoded now or before.
 
     Raises:

@@ -3,7 +3,7 @@
 listing      one noun for all of them: Listing, of Videos or Images
 splits       whole groups go to one side; hashed splits where none is official
 text         list files read with one sentence for whatever is wrong in them
-restricted   pickles of arrays, and of nothing else
+pickles      dictionaries of arrays, and of nothing else
 attributes   private attributes of your own, one line of JSON per file
 own          lines about files of your own
 source       what is known of a data set: licence, page, layout, official counts

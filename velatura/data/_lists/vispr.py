@@ -23,7 +23,7 @@ import numpy as np
 
 from velatura.data._lists import text
 from velatura.data._lists.listing import Image, Listing
-from velatura.data._lists.restricted import read_arrays
+from velatura.data._lists.pickles import read_arrays
 from velatura.data._lists.source import IMAGES, Ask, Source
 from velatura.errors import BadInput
 

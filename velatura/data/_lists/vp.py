@@ -20,7 +20,7 @@ import numpy as np
 
 from velatura.data._lists import hmdb51, text, ucf101
 from velatura.data._lists.listing import Listing
-from velatura.data._lists.restricted import read_arrays
+from velatura.data._lists.pickles import read_arrays
 from velatura.data._lists.source import Ask, Remote, Source
 from velatura.errors import BadInput
 

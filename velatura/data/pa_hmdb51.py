@@ -1,0 +1,33 @@
+"""Actions of PA-HMDB51: its 515 videos as test, HMDB51 without them as train.
+
+    ROOT/<action>/<name>.avi                         the videos of HMDB51
+    PrivacyAttributes/*.json, testTrainMulti_7030_splits/*.txt   beside it, or in ``annotations``
+
+286 of the 515 stand in the training list of HMDB51's split 1; they are taken out here, and so are
+other training clips of the test's films. Its private attributes are those of frames: name
+``vispr1_to_pa_hmdb51`` in ``[private]`` to examine them as the paper does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from velatura.config import config
+from velatura.data import _clips
+from velatura.data._lists.listing import Listing
+from velatura.layout import Splits
+
+
+@config
+class Config(_clips.ListConfig):
+    """All of it is of :class:`ListConfig`."""
+
+
+def load(cfg: Config, progress: _clips.Progress | None = None) -> Splits:
+    """Train and val of one split without the 515; test is the 515. No attributes."""
+    return _clips.load_official("pa_hmdb51", cfg, progress, _actions_only)
+
+
+def _actions_only(listing: Listing) -> Listing:
+    videos = tuple(replace(video, attributes=None) for video in listing.videos)
+    return replace(listing, attribute_names=(), videos=videos)
