@@ -136,3 +136,87 @@ def test_a_study_reads_actions_off_videos_and_attributes_off_images(
     assert {m.dataset for m in found if m.metric in ("top1", "U")} == {"hmdb51"}
     assert {(m.dataset, m.n) for m in found if m.metric in ("cmap", "ap", "L")} == {("images", 9)}
     assert all("+" in m.provenance["data"] for m in found)
+
+
+# -------------------------------------------------------------------- protocol K2: PA-HMDB51
+
+SIX = ("a17_color", "a4_gender", "a9_face_complete", "a10_face_partial", "a12_semi_nudity")
+SIX = (*SIX, "a64_rel_personal")
+
+
+@pytest.fixture
+def two_sets(tmp_path: Path) -> Path:
+    """HMDB51 of two actions, four films each of ten numbered frames, the last annotated; and
+    VISPR with six photographs a split, each attribute in half of them."""
+    home = tmp_path / "two"
+    for action in ACTIONS:
+        names = [f"{action} {film}_{action}_f_cm_np1_ri_med_0.avi" for film in FILMS[:4]]
+        for name in names:
+            tiny_lists.video(home / "hmdb51_org" / action / name, frames=10)
+        lines = "\n".join(f"{name} 1 " for name in names) + "\n"
+        tiny_lists.write(home / f"testTrainMulti_7030_splits/{action}_test_split1.txt", lines)
+        shown = tiny_lists.tracks(
+            skin_color=[[0, 3, 1], [4, 9, 0]], gender=[[0, 3, 2], [4, 9, 0]],
+            face=[[0, 2, 2], [3, 5, 1]], nudity=[[0, 3, 1], [4, 9, 0]],
+            relationship=[[0, 1, 1], [2, 9, 0]],
+        )  # fmt: skip
+        text = json.dumps({names[-1]: shown})
+        tiny_lists.write(home / f"PrivacyAttributes/{action}.json", text)
+    for part in ("train", "val", "test"):
+        ids = [f"2017_{part}{i}" for i in range(6)]
+        lines = "".join(f"annotations/{part}2017/{id}.json\n" for id in ids)
+        tiny_lists.write(home / f"vispr/{part}2017.txt", lines)
+        for i, id in enumerate(ids):
+            tiny_lists.image(home / f"vispr/images/{part}2017/{id}.jpg")
+            labels = {"id": id, "labels": list(SIX) if i % 2 else ["a0_safe"]}
+            text = json.dumps(labels)
+            tiny_lists.write(home / f"vispr/annotations/{part}2017/{id}.json", text)
+    return home
+
+
+def test_attackers_learn_photographs_and_are_tested_on_frames(two_sets: Path, tmp_path: Path):
+    where = {"height": 16, "width": 20, "workers": 1, "cache": str(tmp_path / "cache")}
+    videos = str(two_sets / "hmdb51_org")
+    found = tiny.values(data={"name": "pa_hmdb51", "root": videos, "val_fraction": 0.3, **where})
+    images = {"root": str(two_sets / "vispr"), "videos": videos, **where}
+    run = experiment.resolve({**found, "private": {"name": "vispr1_to_pa_hmdb51", **images}})
+    clips, private = experiment.load_data(run), experiment.load_private(run)
+    assert private is not None
+    # The annotated videos are the test, and are not trained on.
+    assert [len(part) for part in clips] == [4, 2, 2]
+    assert clips.train.attribute_names == ()
+    assert experiment.bearers(clips, private) is private
+    assert [len(part) for part in private[:2]] == [6, 6]
+    assert private.train.attribute_names == SIX
+    # Face is known of the first six frames only: six items of each of the two videos.
+    test = private.test
+    assert len(test) == 12
+    frame = np.arange(6)
+    expected = np.stack(
+        [frame < 4, frame < 4, frame < 3, frame > 2, frame < 4, frame < 2], 1
+    ).astype(np.uint8)
+    assert np.array_equal(test.attributes, np.concatenate([expected] * 2))
+    for film in range(2):
+        for i in range(6):
+            item = 6 * film + i
+            assert np.array_equal(test.video(item)[0], clips.test.video(film)[i])
+    assert test.lengths.tolist() == [1] * 12
+    assert len(set(test.groups.tolist())) == 2
+    assert not set(test.groups.tolist()) & set(private.train.groups.tolist())
+    every = {**images, "every": 4}
+    few = experiment.resolve({**found, "private": {"name": "vispr1_to_pa_hmdb51", **every}})
+    thin = experiment.load_private(few)
+    assert thin is not None
+    assert np.array_equal(thin.test.attributes, test.attributes[[0, 4, 6, 10]])
+    assert thin.test.fingerprint != test.fingerprint
+    some = {**images, "attributes": ["a64_rel_personal", "a4_gender"]}
+    part = experiment.resolve({**found, "private": {"name": "vispr1_to_pa_hmdb51", **some}})
+    chosen = experiment.load_private(part)
+    assert chosen is not None
+    assert np.array_equal(chosen.test.attributes, test.attributes[:, [5, 1]])
+    assert {p.name for p in chosen} == {
+        f"vispr1_to_pa_hmdb51/{split}" for split in ("train", "val", "test")
+    }
+    (two_sets / "hmdb51_org/golf/golf four_golf_f_cm_np1_ri_med_0.avi").unlink()
+    with pytest.raises(BadInput, match="1 of 2 annotated videos are not in .* 'leave out'"):
+        experiment.load_private(run)

@@ -138,7 +138,7 @@ def load_official(
         Ask(
             root=root,
             annotations=Path(cfg.annotations) if cfg.annotations else None,
-            split=getattr(cfg, "split", None),
+            split=getattr(cfg, "split", 0) or None,
         )
     )
     listing = change(listing)

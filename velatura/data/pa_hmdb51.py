@@ -11,6 +11,9 @@ other training clips of the test's films. Its private attributes are those of fr
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated
+
+from pydantic import Field
 
 from velatura.config import config
 from velatura.data import _clips
@@ -20,11 +23,17 @@ from velatura.layout import Splits
 
 @config
 class Config(_clips.ListConfig):
-    """All of it is of :class:`ListConfig`."""
+    """As :class:`ListConfig`.
+
+    Attributes:
+        split: whose training list to learn from; 0 is all videos of HMDB51, as the authors do.
+    """
+
+    split: Annotated[int, Field(ge=0, le=3)] = 0
 
 
 def load(cfg: Config, progress: _clips.Progress | None = None) -> Splits:
-    """Train and val of one split without the 515; test is the 515. No attributes."""
+    """Train and val without the 515; test is the 515. No attributes."""
     return _clips.load_official("pa_hmdb51", cfg, progress, _actions_only)
 
 

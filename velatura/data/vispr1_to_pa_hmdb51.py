@@ -11,6 +11,7 @@ films. Source: protocol K2 of the paper's table 1.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,7 +64,9 @@ def load(cfg: Config, progress: _clips.Progress | None = None) -> Splits:
         BadInput: as of both; a video that is not there, unless ``missing`` allows it.
     """
     train, val, _ = _clips.load_official("vispr1", cfg, progress, _scored)
-    return Splits(train, val, _frames(cfg, train, progress))
+    parts = (train, val, _frames(cfg, train, progress))
+    names = (f"vispr1_to_pa_hmdb51/{split}" for split in Splits._fields)
+    return Splits(*(replace(part, name=name) for part, name in zip(parts, names, strict=True)))
 
 
 def _scored(listing: Listing) -> Listing:
@@ -101,13 +104,15 @@ def _frames(cfg: Config, train: ClipSet, progress: _clips.Progress | None) -> Cl
     there = [video for video in there if video.path in store]
     stored = StoredFrames(store, [v.path for v in there], cfg.height, cfg.width)
     films = sorted({hmdb51.film(video.path) for video in there})
+    asked = [list(READING).index(name) for name in train.attribute_names]
     numbers, labels, groups = [], [], []
     for first, video in zip(np.cumsum(stored.lengths) - stored.lengths, there, strict=True):
         length = store.videos[video.path].frames
         marks, known = pa_hmdb51.frame_labels(tracks[video.path], READING, length)
+        # Labelled in full whichever attributes are asked for: the same frames for all of them.
         chosen = np.flatnonzero(known.all(1))[:: cfg.every]
         numbers.append(first + chosen)
-        labels.append(marks[chosen])
+        labels.append(marks[chosen][:, asked])
         groups += [films.index(hmdb51.film(video.path))] * len(chosen)
     picked = Picked(stored, np.concatenate(numbers))
     attributes = np.concatenate(labels)
@@ -120,7 +125,7 @@ def _frames(cfg: Config, train: ClipSet, progress: _clips.Progress | None) -> Cl
         groups=np.array(groups, np.int64) + 1 + int(train.groups.max()),
         action_names=train.action_names,
         attribute_names=train.attribute_names,
-        name=train.name.replace("/train", "/test"),
+        name=train.name,
         fingerprint=digest([_digests(store, there), picked.numbers.tolist(), attributes.tolist()]),
     )
 
