@@ -15,6 +15,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -26,7 +27,10 @@ from pydantic import ConfigDict
 
 from velatura.errors import BadInput
 
-__all__ = ["apply_sets", "build", "config", "digest", "fields", "plain", "read_toml", "to_toml"]
+__all__ = [
+    "apply_sets", "build", "cache_folder", "config", "digest", "fields", "plain", "read_toml",
+    "to_toml",
+]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -87,6 +91,12 @@ def _inner(cls: type, key: str, value: Any, where: str) -> Any:
         if dataclasses.is_dataclass(kind):
             return build(cast("type", kind), value, where)
     return value
+
+
+def cache_folder(chosen: str = "") -> Path:
+    """Where rendered and decoded data is kept: as chosen, else $VELATURA_CACHE, else
+    ~/.cache/velatura."""
+    return Path(chosen or os.environ.get("VELATURA_CACHE") or "~/.cache/velatura").expanduser()
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 
 cv2 = pytest.importorskip("cv2")
 
+from velatura.config import cache_folder
 from velatura.data import people  # noqa: E402
 from velatura.data._people import body, cache, census, motion, puppet, scene, shape  # noqa: E402
 from velatura.errors import BadInput  # noqa: E402
@@ -475,10 +476,10 @@ def test_a_broken_pool_falls_back_to_this_process(tmp_path, monkeypatch):
 
 def test_the_cache_follows_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("VELATURA_CACHE", str(tmp_path))
-    assert cache.folder("") == tmp_path
-    assert cache.folder("/x") == Path("/x")
+    assert cache_folder("") == tmp_path
+    assert cache_folder("/x") == Path("/x")
     monkeypatch.delenv("VELATURA_CACHE")
-    assert cache.folder("") == Path.home() / ".cache" / "velatura"
+    assert cache_folder("") == Path.home() / ".cache" / "velatura"
 
 
 def test_meta_says_what_is_in_the_file(tmp_path):

@@ -191,6 +191,8 @@ def _bf16_gain() -> float:
 
 
 def _cache() -> Check:
-    folder = Path(os.environ.get("VELATURA_CACHE") or "~/.cache/velatura").expanduser()
+    from velatura.config import cache_folder
+
+    folder = cache_folder()
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / GIB
     return Check("ok", "cache", f"{size:.2f} GiB in {folder}")

@@ -9,7 +9,6 @@ and their middle is kept. Which frames make a clip, and what is done to it, is s
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from velatura.config import config, digest
+from velatura.config import cache_folder, config, digest
 from velatura.data._lists import catalog
 from velatura.data._lists.disk import files, respelled
 from velatura.data._lists.listing import Listing, Video
@@ -328,10 +327,9 @@ def prepared(root: Path, rows: list[Video], cfg: ItemConfig, progress: Progress 
                 "prepare them with `velatura data prepare`, or leave data.prepared empty."
             )
         return store
-    home = cfg.cache or os.environ.get("VELATURA_CACHE") or Path.home() / ".cache" / "velatura"
     # One folder for each copy of a data set: another choice of classes adds to it.
     short = min(cfg.height, cfg.width)
-    folder = Path(home).expanduser() / "videos" / digest([str(root.resolve()), short])
+    folder = cache_folder(cfg.cache) / "videos" / digest([str(root.resolve()), short])
     videos = {row.path: root / row.path for row in rows}
     if whole := _whole(folder, videos):
         return whole  # without the lock that preparing takes: workers come together

@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from velatura.config import config, digest
+from velatura.config import cache_folder, config, digest
 from velatura.data._people import cache as files
 from velatura.data._people import census
 from velatura.data._people.body import KEYPOINTS
@@ -146,7 +146,7 @@ def _split(cfg: Config, split: Split, progress: Progress, workers: int | None) -
     labels = _labels(cfg, split)
     key = f"{split}-{_digest(cfg, split)}"
     clips = files.fetch(
-        files.folder(cfg.cache),
+        cache_folder(cfg.cache),
         key,
         (len(labels.actions), cfg.frames, 3, cfg.size, cfg.size),
         partial(_render, cfg, split),

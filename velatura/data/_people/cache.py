@@ -32,12 +32,6 @@ STALE = 6 * 3600  # seconds after which an unfinished file of a killed render is
 Renderer = Callable[[list[int]], Array]  # indices to clips (n, T, 3, H, W)
 
 
-def folder(chosen: str) -> Path:
-    """The cache folder: as chosen, else $VELATURA_CACHE, else ~/.cache/velatura."""
-    named = chosen or os.environ.get("VELATURA_CACHE", "")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "velatura"
-
-
 def fetch(
     root: Path,
     key: str,
