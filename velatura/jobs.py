@@ -7,6 +7,7 @@ side. A job that has its output already is not run again.
 from __future__ import annotations
 
 import ctypes
+import logging
 import multiprocessing
 import os
 import queue
@@ -84,6 +85,8 @@ def _begin(messages: Any, threads: int) -> None:
     parent = os.getppid()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     keep_freed_memory()
+    # What is to be noted of the data, the parent has noted when it read it.
+    logging.getLogger("velatura").setLevel(logging.ERROR)
     import torch
 
     torch.set_num_threads(threads)

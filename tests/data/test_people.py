@@ -11,7 +11,7 @@ import pytest
 
 cv2 = pytest.importorskip("cv2")
 
-from velatura.config import cache_folder
+from velatura.config import cache_folder  # noqa: E402
 from velatura.data import people  # noqa: E402
 from velatura.data._people import body, cache, census, motion, puppet, scene, shape  # noqa: E402
 from velatura.errors import BadInput  # noqa: E402
