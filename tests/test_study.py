@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -282,6 +283,18 @@ def test_a_finished_study_resumed_does_nothing_again(done: tuple[Path, list[Any]
 
 
 # ------------------------------------------------------------------------- an interrupted study
+
+
+@pytest.mark.slow
+def test_a_study_is_not_continued_on_other_data(done: tuple[Path, list[Any]], tmp_path: Path):
+    folder = tmp_path / "copy"
+    shutil.copytree(done[0], folder)
+    noted = json.loads((folder / "data.json").read_text())
+    assert list(noted) == ["people/train", "people/val", "people/test"]
+    noted["people/test"] = "as it was before somebody mended a label"
+    (folder / "data.json").write_text(json.dumps(noted))
+    with pytest.raises(BadInput, match="holds a study of other data of the same name"):
+        carry_out(folder, resume=True)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ and what it changes:
 The folder of a study:
 
     config.toml         the resolved study, which repeats it
+    data.json           fingerprints of its data
     raw/                networks trained on raw clips: where f_T, adversaries and examiners start
     methods/ROW/        run folder of a learned row
     rows/ROW/           what ROW releases (removed once examined), and its examiners' scores
@@ -619,6 +620,7 @@ def carry_out(
         if trained:
             _copy_run(trained, folder / "methods" / study.rows[-1].name)
         data = load_all(study, on_data)
+        _same_data(folder, data)
         _book(folder, seconds, "data", time.monotonic() - begin)
         yield {"splits": data.clips}
         jobs = plan(study, folder, [part.name for part in data.parts])
@@ -650,6 +652,19 @@ def carry_out(
                 study, folder, data, ordered, seconds, memory, command, sentences
             )
         }
+
+
+def _same_data(folder: Path, data: Data) -> None:
+    """Note what a study is of, or refuse to continue it on something else."""
+    path = folder / "data.json"
+    now = {part.name: part.fingerprint for part in data.parts}
+    if not path.exists():
+        checkpoint.write_atomically(path, json.dumps(now, indent=1).encode())
+    elif json.loads(path.read_text()) != now:
+        raise BadInput(
+            f"{folder} holds a study of other data of the same name: files or labels have changed "
+            "since. Name another folder with --out."
+        )
 
 
 def _copy_run(source: Path, destination: Path) -> None:
@@ -768,7 +783,8 @@ def clear(folder: Path) -> None:
     """Remove a study that was carried out here; only files that a study writes."""
     for name in ("raw", "rows", "methods"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("config.toml", "seconds.json", "records.jsonl", "sheet.npz", "summary.json"):
+    files = ("config.toml", "data.json", "seconds.json", "records.jsonl", "sheet.npz")
+    for name in (*files, "summary.json"):
         (folder / name).unlink(missing_ok=True)
 
 
