@@ -82,7 +82,8 @@ def test_what_is_written_into_a_run_repeats_it(method: str):
     ("values", "sentence"),
     [
         ({"metod": {}}, r"No section named 'metod'\. Did you mean 'method'\? Available: "
-                        r"anonymizer, batches, budget, data, loop, method, seed, start, target\."),
+                        r"anonymizer, batches, budget, data, loop, method, private, seed, "
+                        r"start, target\."),
         ({"method": {"name": "penalti"}}, r"No method plug-in named 'penalti'\. Did you mean "
                                           r"'penalty'\? Available: .*constrained, .*spact\."),
         ({"anonymizer": {"name": "unet"}}, r"No model plug-in named 'unet'\..* "
@@ -371,7 +372,7 @@ def test_a_raw_network_is_kept_under_what_it_depends_on(tmp_path: Path, monkeypa
         fits.append(args[5])
         return network.eval()
 
-    splits, run = tiny.noise_splits(), resolve(tiny.values())
+    splits, run = tiny.noise_splits(side=24), resolve(tiny.values())
     first = trained(tmp_path, run, splits)
     monkeypatch.setattr(fit, "fit", counted)
     assert trained(tmp_path, run, splits) == first
@@ -380,7 +381,7 @@ def test_a_raw_network_is_kept_under_what_it_depends_on(tmp_path: Path, monkeypa
     same = resolve(tiny.values("constrained", anonymizer={"width": 8}, loop={"save_every": 9}))
     assert trained(tmp_path, same, splits) == first
 
-    others = tiny.noise_splits(n=16)
+    others = tiny.noise_splits(n=16, side=24)
     for change, more in (
         ({"seed": 4}, {}), ({"start": {"epochs": 2}}, {}), ({"batches": {"shift": 1}}, {}),
         ({"target": {"width": 16}}, {}), ({}, {"labels": "attributes"}),
@@ -395,7 +396,7 @@ def test_a_raw_network_is_kept_under_what_it_depends_on(tmp_path: Path, monkeypa
 
 
 def test_a_damaged_raw_network_is_said(tmp_path: Path):
-    run, splits = resolve(tiny.values()), tiny.noise_splits()
+    run, splits = resolve(tiny.values()), tiny.noise_splits(side=24)
     (name,) = trained(tmp_path, run, splits)
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:500])
     with pytest.raises(BadInput, match="is damaged or truncated"):

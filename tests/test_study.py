@@ -119,6 +119,10 @@ def test_the_raw_row_is_always_there():
             r"rows\[0\]: the name '\.\.' becomes a fold",
         ),
         ([{"method": {"name": "blur"}}] * 2, "Two rows are named 'blur'"),
+        (
+            [{"name": "raw", "method": {"name": "constant"}}],
+            "the row 'raw' is what others are measured against; its method is identity",
+        ),
         ([{"method": {"name": "blr"}}], "No method plug-in named 'blr'. Did you mean 'blur'"),
         ([{"method": {"name": "blur", "x": 1}}], r"Unknown key method\.x\."),
     ],
@@ -132,6 +136,53 @@ def test_rows_that_are_not_right(rows: Any, sentence: str):
 def test_examiners_must_exist(key: str):
     with pytest.raises(BadInput, match="plug-in named 'nobody'"):
         study.resolve_study({"evaluation": {key: ["nobody"]}})
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "sentence"),
+    [
+        (3, r"evaluation: expected a section \[evaluation\], got 3"),
+        ({"seeds": [0, 0]}, r"evaluation.seeds names one twice: \[0, 0\]"),
+        ({"attackers": ["frame_cnn", "frame_cnn"]}, "evaluation.attackers names one twice"),
+        ({"attackers": []}, r"evaluation\.attackers: .* at least 1 item"),
+        ({"targets": []}, r"evaluation\.targets: .* at least 1 item"),
+        ({"targets": ["gated_unet"]}, "gated_unet cannot be used as classifier"),
+        ({"networks": {"resnet50": {}}}, "No examiner of this study named 'resnet50'"),
+        ({"networks": {"frame_cnn": {"widht": 8}}}, "Did you mean evaluation.networks.frame_cnn"),
+    ],
+)
+def test_an_examination_that_cannot_be(evaluation: Any, sentence: str):
+    """Said before anything is trained."""
+    with pytest.raises(BadInput, match=sentence):
+        study.resolve_study({"evaluation": evaluation})
+
+
+def test_what_changes_training_is_science():
+    made = study.resolve_study(tomllib.loads(study_text()))
+    other = tomllib.loads(study_text())
+    other["loop"]["clip_gradient"] = 0.5
+    assert study.resolve_study(other).science() != made.science()
+    assert study.resolve_study(other).base.science() != made.base.science()
+
+
+def test_a_run_folder_may_have_any_name(tmp_path: Path):
+    """A row's name is a folder's, and raw is taken."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    values = {**tiny.values(), "method": {"name": "blur"}}
+    (folder / "config.toml").write_text(to_toml(values))
+    assert study.adopt(folder)["rows"][0]["name"] == "blur"
+    folder.rename(tmp_path / "my run")
+    assert study.adopt(tmp_path / "my run")["rows"][0]["name"] == "blur"
+
+
+def test_windows_larger_than_the_pictures_are_refused_before_anything(cache: Path, tmp_path: Path):
+    values = tomllib.loads(study_text())
+    values["batches"]["size"] = 48
+    with pytest.raises(BadInput, match="of 48 px does not fit .* 24 x 24 px"):
+        list(study.carry_out(study.resolve_study(values), tmp_path / "x", workers=1))
+    # Nothing is left that would be in the way of the right one.
+    assert not (tmp_path / "x" / "config.toml").exists()
 
 
 def test_rows_of_one_study_share_everything_but_the_method():
@@ -149,7 +200,9 @@ def test_the_plan_asks_for_what_it_needs_first(tmp_path: Path):
     values = tomllib.loads(study_text())
     values["evaluation"]["start"] = "raw"
     values["rows"].append({"method": {"name": "constrained", "adversaries": ["frame_cnn"]}})
-    jobs = study.plan(study.resolve_study(values), tmp_path)
+    jobs = study.plan(
+        study.resolve_study(values), tmp_path, ["people/train", "people/val", "people/test"]
+    )
     names = [job.name for job in jobs]
     assert len(set(names)) == len(names)
     for job in jobs:
@@ -290,10 +343,10 @@ def test_a_study_is_not_continued_on_other_data(done: tuple[Path, list[Any]], tm
     folder = tmp_path / "copy"
     shutil.copytree(done[0], folder)
     noted = json.loads((folder / "data.json").read_text())
-    assert list(noted) == ["people/train", "people/val", "people/test"]
-    noted["people/test"] = "as it was before somebody mended a label"
+    assert list(noted) == ["data/train", "data/val", "data/test"]
+    noted["data/test"] = "as it was before somebody mended a label"
     (folder / "data.json").write_text(json.dumps(noted))
-    with pytest.raises(BadInput, match="holds a study of other data of the same name"):
+    with pytest.raises(BadInput, match="holds a study of something else: data/test changed"):
         carry_out(folder, resume=True)
 
 
@@ -320,7 +373,8 @@ def test_interrupted_and_resumed_it_ends_the_same(
         raise
     assert (process.returncode, err) == (
         130,
-        f"Interrupted; what was finished is in {folder}. Run the same command to resume.\n",
+        f"Interrupted; what was finished is in {folder}. "
+        "Run the same command with --resume to go on.\n",
     )
     assert not (folder / "summary.json").exists()
     kept = {p: p.stat().st_mtime_ns for p in folder.glob("rows/*/*.safetensors")}
@@ -349,13 +403,12 @@ def test_raw_keeps_everything_and_nothing_keeps_nothing(tmp_path: Path):
     """U = L = 1 for the raw row; 0 for a row whose examiners know nothing."""
     made = study.resolve_study(tomllib.loads(study_text()))
     splits = tiny.noise_splits(n=24)
-    test = splits.test
+    data, test = study.Data(splits, splits, None), splits.test
     perfect = np.eye(3)[test.actions] * 9.0, test.attributes * 2.0 - 1.0
     blank = np.tile([1.0, 0.0, 0.0], (24, 1)), np.zeros((24, 2))
     planted(tmp_path, "raw", *perfect)
     planted(tmp_path, "soft", *blank)
-    weights = metrics.bootstrap_weights(test.groups, 100, 0)
-    rows = [study.summarize(made, tmp_path, made.rows[i], splits, weights) for i in (0, 1)]
+    rows = [study.summarize(made, tmp_path, made.rows[i], data) for i in (0, 1)]
     assert [rows[0][k] for k in ("top1", "cmap", "U", "L")] == [100, 100, 1, 1]
     assert rows[1]["top1"] == pytest.approx(100 / 3)
     assert rows[1]["cmap"] == pytest.approx(50)

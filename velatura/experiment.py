@@ -39,7 +39,7 @@ from velatura.errors import BadInput, unknown
 from velatura.layout import ClipSet, Labels, Splits
 from velatura.models._parts import Budget
 from velatura.training import batches as window
-from velatura.training import checkpoint, fit, loop
+from velatura.training import checkpoint, fit, loop, windows
 from velatura.training.players import Players, prepare
 from velatura.training.seed import reseed
 
@@ -116,6 +116,7 @@ class Run:
     def science(self) -> dict[str, Any]:
         """The values without the services: runs that agree on these are the same experiment."""
         values = {key: value for key, value in self.values().items() if key != "loop"}
+        values["clip_gradient"] = self.loop.clip_gradient
         for key in {"data", "private"} & set(values):
             kept = {k: v for k, v in values[key].items() if k not in ("cache", "workers")}
             values[key] = kept
@@ -184,9 +185,23 @@ def load_private(
     if run.private is None:
         return None
     splits: Splits = plugins.load("data", run.private.name).load(run.private.config, progress)
+    if not splits.train.attribute_names:
+        raise BadInput(
+            f"private: {run.private.name} has no private attributes; name images that have some."
+        )
+    if run.private.name == run.data.name:
+        raise BadInput(
+            f"[data] and [private] both name {run.data.name}; leave [private] out, and attackers "
+            "learn the attributes of the videos."
+        )
     for part in splits:
         fit.check_labels(part, "attributes")
     return splits
+
+
+def fingerprint(*several: Splits | None) -> str:
+    """Of everything that is looked at: changes when any pixel or label does."""
+    return "+".join(part.fingerprint for splits in several if splits for part in splits)
 
 
 def bearers(splits: Splits, private: Splits | None) -> Splits:
@@ -248,7 +263,9 @@ def raw_network(
         section.values(), labels, plain(run.start), run.batches.science(), run.seed, role,
         splits.train.fingerprint,
     ]  # fmt: skip
-    key = digest([science, fabric.device.type, fabric._precision.precision])
+    # The seed below is of the science alone; the validation split chooses the epoch.
+    numerics = [splits.val.fingerprint, fabric.device.type, fabric._precision.precision]
+    key = digest([science, *numerics])
     path = folder / f"{role}-{section.name}-{key}.safetensors"
     if path.exists():
         state, _ = checkpoint.load(path)
@@ -315,12 +332,14 @@ def make_players(
     return Players(f_A, f_T, f_B, teacher, prevalence)
 
 
-def provenance(run: Run, splits: Splits | None = None) -> dict[str, Any]:
+def provenance(
+    run: Run, splits: Splits | None = None, images: Splits | None = None
+) -> dict[str, Any]:
     """What travels with every checkpoint and result."""
     return {
         "run": run.values(),
         "digest": digest(run.science()),
-        "data": splits.train.fingerprint if splits else "",
+        "data": fingerprint(splits, images),
         "versions": versions(),
     }
 
@@ -420,15 +439,17 @@ def train(
                 )
             if product.exists():
                 return product
-        elif rank == 0:
-            checkpoint.write_atomically(config_file, run.toml().encode())
         splits = splits or load_data(run)
         images = load_private(run)
+        for part in splits:
+            windows.check(part, run.batches)
         stream = window.Batches(
             splits.train, run.batches, run.seed, services.device, rank, world,
             images.train if images else None,
         )  # fmt: skip
-        about = provenance(run, splits)
+        about = provenance(run, splits, images)
+        if rank == 0 and not config_file.exists():
+            checkpoint.write_atomically(config_file, run.toml().encode())
         players = make_players(run, splits, services, raw or folder / "raw", progress)
         services_loop = loop.Loop(
             folder, services, stream, run.loop, run.seed, about, resume=resume, progress=progress
@@ -467,6 +488,11 @@ def load_anonymizer(folder: Path, device: str = "auto") -> nn.Module:
     return network.requires_grad_(False)
 
 
+def looks_back(anonymizer: nn.Module) -> int:
+    """How many frames before a frame the anonymizer needs for it."""
+    return int(getattr(anonymizer, "past", 0))
+
+
 @torch.no_grad()
 def release(
     anonymizer: nn.Module, data: ClipSet, path: Path, fabric: loop.Fabric, batch: int = 256
@@ -477,13 +503,16 @@ def release(
         anonymizer: (B, T, C, H, W) in [0, 1] to the same; frozen. One that looks back says how
             many frames in ``past``.
         path: a ``.npy`` file to write, whole or not at all.
-        batch: frames at a time.
+        batch: frames at a time, at most.
 
     Returns:
         The same items and labels with other pixels, a memory map of ``path``.
     """
     anonymizer.eval()
-    past = int(getattr(anonymizer, "past", 0))
+    past = looks_back(anonymizer)
+    # Large pictures a few at a time: 4 million pixels are some gigabytes inside a U-Net.
+    height, width = data.frames.shape[-2:]
+    batch = max(min(batch, 4_000_000 // (height * width)), past + 1, 2)
 
     def through(clips: np.ndarray) -> np.ndarray:
         tensor = torch.from_numpy(np.array(clips)).to(fabric.device)

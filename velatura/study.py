@@ -10,7 +10,7 @@ and what it changes:
 The folder of a study:
 
     config.toml         the resolved study, which repeats it
-    data.json           fingerprints of its data
+    data.json           fingerprints of its data, and of the anonymizer where one was given
     raw/                networks trained on raw clips: where f_T, adversaries and examiners start
     methods/ROW/        run folder of a learned row
     rows/ROW/           what ROW releases (removed once examined), and its examiners' scores
@@ -20,6 +20,7 @@ The folder of a study:
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -43,11 +44,14 @@ from velatura.experiment import (
     Section,
     bearers,
     build_anonymizer,
+    check_role,
+    fingerprint,
     learns,
     load_anonymizer,
     load_data,
     load_private,
     locked,
+    looks_back,
     open_release,
     raw_network,
     release,
@@ -110,7 +114,8 @@ class Study:
 
     def science(self) -> dict[str, Any]:
         """The values without the services."""
-        return {k: v for k, v in self.values().items() if k not in ("loop", "title")}
+        values = {k: v for k, v in self.values().items() if k not in ("loop", "title")}
+        return {**values, "clip_gradient": self.base.loop.clip_gradient}
 
 
 def _inline(values: Mapping[str, Any]) -> str:
@@ -129,7 +134,10 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
     given = values.pop("rows", [])
     if not isinstance(given, list) or not all(isinstance(r, Mapping) for r in given):
         raise BadInput("rows: expected a list of tables, each [[rows]] with a name and a method.")
-    evaluation = build(Evaluation, values.pop("evaluation", {}), "evaluation")
+    examined = values.pop("evaluation", {})
+    if not isinstance(examined, Mapping):
+        raise BadInput(f"evaluation: expected a section [evaluation], got {examined!r}.")
+    evaluation = build(Evaluation, examined, "evaluation")
     base = resolve({**values, "method": {"name": "identity"}})
     rows = []
     for index, row in enumerate(given):
@@ -144,9 +152,14 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
             changed["anonymizer"] = row["anonymizer"]
         run = resolve(changed)
         name = str(row.get("name", run.method.name))
-        if not name.replace("_", "").replace("-", "").replace(".", "").isalnum():
+        if not _names_a_folder(name):
             raise BadInput(
                 f"rows[{index}]: the name {name!r} becomes a folder; use letters, digits, . _ -"
+            )
+        if name == RAW and run.method.name != "identity":
+            raise BadInput(
+                f"rows[{index}]: the row 'raw' is what others are measured against; its method is "
+                f"identity, not {run.method.name}. Name this one otherwise."
             )
         rows.append(Row(name, run))
     if RAW not in [r.name for r in rows]:
@@ -161,10 +174,15 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
                 "examiner of this study", name, [*evaluation.targets, *evaluation.attackers]
             )
     for name in evaluation.targets:
+        check_role(name, "classifier")
         action.network(name, 2, evaluation.networks.get(name))
     for name in evaluation.attackers:
         privacy.network(name, 2, evaluation.networks.get(name))
     return Study(title, base, evaluation, tuple(rows))
+
+
+def _names_a_folder(name: str) -> bool:
+    return name.replace("_", "").replace("-", "").replace(".", "").isalnum()
 
 
 # What workers do. Each takes the study's folder, reads its configuration, and writes one thing.
@@ -176,10 +194,12 @@ class Data(NamedTuple):
     Attributes:
         clips: the data set.
         bearers: the same one, or the images of ``[private]``.
+        private: those images, where there are any, also where nothing is measured on them.
     """
 
     clips: Splits
     bearers: Splits
+    private: Splits | None
 
     def of(self, labels: Labels) -> Splits:
         """Whose labels these are."""
@@ -188,7 +208,7 @@ class Data(NamedTuple):
     @property
     def fingerprint(self) -> str:
         """Of all of it."""
-        return "+".join(p.fingerprint for p in self.parts if p.name.endswith("/train"))
+        return fingerprint(self.clips, self.private)
 
     @property
     def parts(self) -> list[ClipSet]:
@@ -197,9 +217,27 @@ class Data(NamedTuple):
 
 
 def load_all(study: Study, progress: Callable[[str, int, int], None] | None = None) -> Data:
-    """Clips, and the bearers of private attributes."""
+    """Clips, and the bearers of private attributes.
+
+    Raises:
+        BadInput: as of both; windows that do not fit; or a row that looks from frame to frame,
+            to be measured on images, which stand still: what it leaves of a person in motion
+            cannot be seen on them, and it would look private.
+    """
     clips = load_data(study.base, progress)
-    return Data(clips, bearers(clips, load_private(study.base, progress)))
+    private = load_private(study.base, progress)
+    data = Data(clips, bearers(clips, private), private)
+    for part in data.parts:
+        windows.check(part, windows.of(part, study.base.batches))
+    if data.bearers is not clips:
+        for row in study.rows:
+            if not learns(row.run) and looks_back(build_anonymizer(row.run)):
+                raise BadInput(
+                    f"Row {row.name}: {row.run.method.name} looks from frame to frame, and private "
+                    "attributes are measured on images here, which stand still. Leave the row "
+                    "out, or use videos that have attributes of their own."
+                )
+    return data
 
 
 @lru_cache(maxsize=1)  # a worker does many jobs of one study
@@ -289,7 +327,8 @@ def work_release(job: str, folder: str, row: str) -> None:
             path = out / statistics_name(part.name)
             np.savez(path, mean=known.mean, deviation=known.deviation)
     bound = getattr(run.method.config, "bound", None)
-    if bound is not None:
+    # What is measured is the change of a whole video, in units of the picture.
+    if bound is not None and (run.method.config.space, run.method.config.per) == ("unit", "clip"):
         figures["bound"] = bound
     (shown,) = windows.even(seen, examples(data.clips), study.base.batches)
     np.savez_compressed(out / "examples.npz", frames=shown.permute(0, 1, 3, 4, 2).numpy())
@@ -429,11 +468,16 @@ def plan(study: Study, folder: Path, parts: list[str]) -> list[Job]:
     shared: dict[str, Job] = {}
     for row in study.rows:
         needs: tuple[str, ...] = ()
+        product = folder / "methods" / row.name / "anonymizer.safetensors"
         if learns(row.run):
             wanted: list[tuple[str, dict[str, Any], Labels]] = [
                 ("target", row.run.target.values(), "actions")
             ]
-            for i, name in enumerate(getattr(row.run.method.config, "adversaries", ())):
+            if product.exists():  # nothing starts from raw networks any more
+                wanted = []
+            for i, name in enumerate(
+                getattr(row.run.method.config, "adversaries", ()) if wanted else ()
+            ):
                 wanted.append((f"adversary{i}", {"name": name}, "attributes"))
             before = []
             for role, model, labels in wanted:
@@ -441,7 +485,6 @@ def plan(study: Study, folder: Path, parts: list[str]) -> list[Job]:
                 given: dict[str, Any] = {"role": role, "model": model, "labels": labels}
                 shared.setdefault(name, Job(name, "raw networks", work_raw, {**at, **given}))
                 before.append(name)
-            product = folder / "methods" / row.name / "anonymizer.safetensors"
             job = Job(
                 f"train {row.name}", f"train {row.name}", work_train, {**at, "row": row.name},
                 tuple(before), product.exists,
@@ -616,11 +659,12 @@ def carry_out(
     )
     begin = time.monotonic()
     with locked(folder):
+        data = load_all(study, on_data)
+        _enough_space(folder, data)
+        _same_inputs(folder, data, trained)
         checkpoint.write_atomically(file, study.toml().encode())
         if trained:
             _copy_run(trained, folder / "methods" / study.rows[-1].name)
-        data = load_all(study, on_data)
-        _same_data(folder, data)
         _book(folder, seconds, "data", time.monotonic() - begin)
         yield {"splits": data.clips}
         jobs = plan(study, folder, [part.name for part in data.parts])
@@ -654,16 +698,38 @@ def carry_out(
         }
 
 
-def _same_data(folder: Path, data: Data) -> None:
+def _enough_space(folder: Path, data: Data) -> None:
+    """A row's release is as large as the data in bytes; it goes when the row is examined."""
+    need = sum(int(np.prod(part.frames.shape)) for part in data.parts)
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        raise BadInput(
+            f"A row's release takes {need / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB "
+            "free; name another disk with --out, or lower data.height and data.width."
+        )
+
+
+def _same_inputs(folder: Path, data: Data, trained: Path | None) -> None:
     """Note what a study is of, or refuse to continue it on something else."""
     path = folder / "data.json"
-    now = {part.name: part.fingerprint for part in data.parts}
+    several = {"data": data.clips, "private": data.private}
+    now = {
+        f"{role}/{split}": part.fingerprint
+        for role, splits in several.items()
+        if splits is not None
+        for split, part in zip(Splits._fields, splits, strict=True)
+    }
+    product = trained / "anonymizer.safetensors" if trained else None
+    if product is not None and product.exists():
+        now["anonymizer"] = hashlib.sha256(product.read_bytes()).hexdigest()[:12]
     if not path.exists():
         checkpoint.write_atomically(path, json.dumps(now, indent=1).encode())
-    elif json.loads(path.read_text()) != now:
+        return
+    before = json.loads(path.read_text())
+    if changed := sorted(key for key in {*before, *now} if before.get(key) != now.get(key)):
         raise BadInput(
-            f"{folder} holds a study of other data of the same name: files or labels have changed "
-            "since. Name another folder with --out."
+            f"{folder} holds a study of something else: {', '.join(changed)} changed since. "
+            "Name another folder with --out."
         )
 
 
@@ -775,7 +841,10 @@ def adopt(run_folder: Path) -> dict[str, Any]:
     load_anonymizer(run_folder, "cpu")  # says what is wrong with it
     values = read_toml(run_folder / "config.toml")
     method = values.pop("method")
-    row = {"name": run_folder.resolve().name, "method": method}
+    name = run_folder.resolve().name
+    if name == RAW or not _names_a_folder(name):
+        name = str(method["name"])
+    row = {"name": name, "method": method}
     return {"title": f"{row['name']} beside raw video", **values, "rows": [row]}
 
 

@@ -262,6 +262,31 @@ def test_damaged_cache_is_made_again(config, tmp_path):
     assert np.array_equal(load(cfg).test.frames[:], whole)
 
 
+def test_a_mended_file_is_used_again(config, videos, monkeypatch):
+    monkeypatch.setattr(preparing, "TOLERATED", 0.05)
+    path = videos / "golf" / "mended.mp4"
+    path.write_bytes(b"hello")
+    rows = [*standard(), line("golf/mended.mp4", "test", "b")]
+    assert len(load(config(rows)).test) == 8
+    path.unlink()
+    video(path, 90)
+    assert len(load(config(rows)).test) == 9
+    path.unlink()
+
+
+def test_a_folder_prepared_before_must_fit(config, videos, tmp_path):
+    names = {row["video"]: videos / row["video"] for row in standard()}
+    prepare(names, tmp_path / "small", short_side=8)
+    with pytest.raises(BadInput, match="short side of 8 pixels, and 16 x 16 are asked for"):
+        load(config(standard(), prepared=str(tmp_path / "small")))
+    prepare(names, tmp_path / "old", short_side=16)
+    path = videos / "golf" / "0.mp4"
+    before = path.stat()
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    with pytest.raises(BadInput, match=r"holds golf/0\.mp4 as it was before its file changed"):
+        load(config(standard(), prepared=str(tmp_path / "old")))
+
+
 def test_cache_place(config, tmp_path, monkeypatch):
     monkeypatch.setenv("VELATURA_CACHE", str(tmp_path / "elsewhere"))
     load(config(standard(), cache=""))
@@ -280,7 +305,7 @@ def test_a_folder_prepared_before(config, videos, tmp_path):
     with pytest.raises(BadInput) as caught:
         load(config(standard(), prepared=str(tmp_path / "part")))
     assert str(caught.value) == (
-        f"{tmp_path / 'part'} lacks 17 of 20 videos, first golf/3.mp4; prepare them with "
+        f"{tmp_path / 'part'} lacks 17 of 20 files, first golf/3.mp4; prepare them with "
         "`velatura data prepare`, or leave data.prepared empty."
     )
 

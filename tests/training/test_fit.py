@@ -66,6 +66,16 @@ def test_the_best_epoch_of_the_second_half_is_kept(
     assert a_fit(monkeypatch, losses, epochs) == (best, len(losses))
 
 
+def test_a_fit_that_never_has_a_finite_loss_is_no_fit():
+    class Lost(Linear):
+        def forward(self, clips: torch.Tensor) -> torch.Tensor:
+            return super().forward(clips) * (1.0 if self.training else float("nan"))
+
+    data = tiny.noise()
+    with pytest.raises(Failure, match="no epoch has a finite loss on noise/train; lower lr"):
+        fit.fit(Lost(3), data, data, "actions", fit.Config(epochs=2), WINDOW, 0, SERVICES)
+
+
 def test_what_can_be_learnt_is_learnt():
     """Bright clips are of one action, dark ones of the other."""
     data = tiny.noise()

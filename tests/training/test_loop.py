@@ -25,7 +25,8 @@ def a_loop(folder: Path, **more: Any) -> loop.Loop:
     keys = {k: more.pop(k) for k in list(more) if k in {"save_every", "log_every", "clip_gradient"}}
     cfg = loop.Config(**{"device": "cpu", "precision": "32", "log_every": 1, **keys})
     stream = Batches(tiny.noise(), Window(batch=4, size=16, frames=4), 0)
-    return loop.Loop(folder, loop.fabric(cfg), stream, cfg, 0, {"about": 1}, **more)
+    about = {"about": 1, **({"data": more.pop("data")} if "data" in more else {})}
+    return loop.Loop(folder, loop.fabric(cfg), stream, cfg, 0, about, **more)
 
 
 def a_game() -> tuple[nn.Linear, torch.optim.Optimizer]:
@@ -191,6 +192,13 @@ def test_it_saves_on_the_period_and_at_the_end(tmp_path: Path):
     assert checkpoint.load(tmp_path / "checkpoint.safetensors")[0]["step"] == 3
     play(tmp_path, 8, resume=True)
     assert checkpoint.load(tmp_path / "checkpoint.safetensors")[0]["step"] == 8
+
+
+def test_a_run_is_not_continued_on_other_data(tmp_path: Path):
+    play(tmp_path, 8, stop=4)
+    with pytest.raises(BadInput, match="was trained on other data of the same name"):
+        a_loop(tmp_path, resume=True, data="with a label mended")
+    play(tmp_path, 8, resume=True)
 
 
 def test_without_resume_it_starts_anew(tmp_path: Path):

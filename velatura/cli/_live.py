@@ -80,8 +80,9 @@ def show(
                 elif "summary" in event:
                     summary = event["summary"]
     except KeyboardInterrupt:
+        how = "Run the same command" if resume else "Run the same command with --resume"
         raise KeyboardInterrupt(
-            f"Interrupted; what was finished is in {folder}. Run the same command to resume."
+            f"Interrupted; what was finished is in {folder}. {how} to go on."
         ) from None
     page = write_report(folder)
     if as_json:

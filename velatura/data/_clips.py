@@ -146,11 +146,12 @@ def load_official(
     rows = _wanted(listing, cfg)
     absent = {row.path for row in rows} - set(there)
     if absent:
-        how = f"`velatura data check {name} --root {root}` names them all"
+        more = f" --annotations {cfg.annotations}" if cfg.annotations else ""
+        how = f"`velatura data check {name} --root {root}{more}` names them all"
         if cfg.missing == "refuse" or len(absent) == len(rows):
             raise BadInput(
                 f"{len(absent)} of {len(rows)} listed files are not in {root}, first "
-                f"{min(absent)}; {how}, and data.missing = 'leave out' does without."
+                f"{min(absent)}; {how}, and missing = 'leave out' does without."
             )
         note("%d of %d listed files are not there; %s.", len(absent), len(rows), how)
         listing = replace(
@@ -318,38 +319,44 @@ def prepared(root: Path, rows: list[Video], cfg: ItemConfig, progress: Progress 
         BadInput: as :func:`velatura.data._store.prepare.prepare`; or a folder that was named
             lacks videos.
     """
+    videos = {row.path: root / row.path for row in rows}
     if cfg.prepared:
         store = Store.open(cfg.prepared)
-        absent = [r.path for r in rows if r.path not in store and r.path not in store.skipped]
+        absent = [name for name in videos if name not in store and name not in store.skipped]
         if absent:
             raise BadInput(
-                f"{cfg.prepared} lacks {len(absent)} of {len(rows)} videos, first {absent[0]}; "
+                f"{cfg.prepared} lacks {len(absent)} of {len(videos)} files, first {absent[0]}; "
                 "prepare them with `velatura data prepare`, or leave data.prepared empty."
+            )
+        if stale := [name for name, path in videos.items() if not store.is_of(name, path)]:
+            raise BadInput(
+                f"{cfg.prepared} holds {stale[0]} as it was before its file changed; run "
+                "`velatura data prepare` again."
+            )
+        wanted = min(cfg.height, cfg.width)
+        if any(min(store.videos[n].height, store.videos[n].width) == store.short_side < wanted
+               for n in videos if n in store):  # fmt: skip
+            raise BadInput(
+                f"{cfg.prepared} holds pictures of a short side of {store.short_side} pixels, and "
+                f"{cfg.height} x {cfg.width} are asked for; prepare larger ones, or lower height "
+                "and width."
             )
         return store
     # One folder for each copy of a data set: another choice of classes adds to it.
     short = min(cfg.height, cfg.width)
     folder = cache_folder(cfg.cache) / "videos" / digest([str(root.resolve()), short])
-    videos = {row.path: root / row.path for row in rows}
     if whole := _whole(folder, videos):
         return whole  # without the lock that preparing takes: workers come together
-    made = prepare(videos, folder, short_side=short, workers=cfg.workers, progress=progress)
+    made = prepare(
+        videos, folder, short_side=short, workers=cfg.workers, progress=progress, wait=True
+    )
     return made.store
 
 
 def _whole(folder: Path, videos: Mapping[str, Path]) -> Store | None:
-    """The store in a folder, if it holds all of these videos as they are now."""
+    """The store in a folder, if it holds all of these files as they are now."""
     try:
         store = Store.open(folder)
     except BadInput:
         return None
-    for name, path in videos.items():
-        if name in store.skipped:
-            continue
-        known, status = store.videos.get(name), path.stat()
-        if known is None or (known.source_size, known.source_modified) != (
-            status.st_size,
-            status.st_mtime_ns,
-        ):
-            return None
-    return store
+    return store if all(store.is_of(name, path) for name, path in videos.items()) else None

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from velatura.config import config
+from velatura.errors import BadInput
 from velatura.layout import ClipSet, Frames, Labels, Splits
 from velatura.training import fit
 from velatura.training.batches import Config as Window
@@ -27,9 +28,11 @@ Seed = Annotated[int, Field(ge=0, lt=START)]
 class Config:
     """How a release is examined."""
 
-    targets: tuple[str, ...] = ("clip_cnn",)
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("clip_cnn",)
     """Networks that learn the action: utility."""
-    attackers: tuple[str, ...] = ("frame_cnn", "clip_cnn", "patch_mlp")
+    attackers: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "frame_cnn", "clip_cnn", "patch_mlp",
+    )  # fmt: skip
     """Networks that learn the attributes: leakage."""
     networks: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of these networks by name, such as the weights that one starts from."""
@@ -51,6 +54,12 @@ class Config:
     batch: Annotated[int, Field(ge=2)] = 32
     replicates: Annotated[int, Field(ge=100)] = 1000
     """Bootstrap replicates of the intervals."""
+
+    def __post_init__(self) -> None:
+        for key in ("targets", "attackers", "seeds", "target_seeds"):
+            given = getattr(self, key)
+            if len(set(given)) < len(given):
+                raise BadInput(f"evaluation.{key} names one twice: {list(given)}.")
 
 
 class Examination:

@@ -68,6 +68,7 @@ def fit(
     """
     reseed(seed, "fit")
     window = windows.of(train, window)
+    windows.check(train, window)
     network = prepare(network, fabric.device)
     size = min(cfg.batch, len(train))
     per_epoch = len(train) // size
@@ -105,6 +106,8 @@ def fit(
         score = float(_loss(scores, _answers(val, labels, np.arange(len(val))), labels))
         if score < best:
             best, weights = score, copy.deepcopy(network.state_dict())
+    if not math.isfinite(best):
+        raise Failure(f"Fit on {train.name}: no epoch has a finite loss on {val.name}; lower lr.")
     network.load_state_dict(weights)
     return network.eval()
 
@@ -133,6 +136,7 @@ def predict(
         mean probability.
     """
     was_training, window = network.training, windows.of(data, window)
+    windows.check(data, window)
     network.eval()
     out = []
     for start in range(0, len(data), batch):

@@ -51,7 +51,8 @@ class Config:
     log_every: Annotated[int, Field(ge=1)] = 10
     """Steps between lines of the log."""
     clip_gradient: Annotated[float, Field(ge=0)] = 1.0
-    """Largest norm of a player's gradient; 0 never clips."""
+    """Largest norm of an optimiser's gradient, of all the players that it moves; 0 never clips.
+    Not a service: runs that differ in it are different experiments."""
 
 
 @runtime_checkable
@@ -136,9 +137,14 @@ class Loop:
         self.step = 0
         self._saved: dict[str, Any] | None = None
         if resume and self.file.exists():
-            self._saved, _ = checkpoint.load(self.file)
+            self._saved, before = checkpoint.load(self.file)
             if "step" not in self._saved:
                 raise BadInput(f"{self.file} is not the checkpoint of a run; start anew.")
+            if before.get("data") != self.about.get("data"):
+                raise BadInput(
+                    f"{self.file} was trained on other data of the same name: files or labels have "
+                    "changed since. Start anew in another folder, with --out."
+                )
             self.step = int(self._saved["step"])
         self._kept: dict[str, Stateful] = {}
         self._stop: int | None = None

@@ -49,7 +49,7 @@ def check(data: ClipSet, cfg: Config) -> None:
     longest = int(data.lengths.max(initial=0))
     # A crop that is scaled fits always, and an image stands still for as long as is asked.
     wide = cfg.augment is None and cfg.size > min(h, w)
-    if (cfg.frames > longest > 1) or wide:
+    if (data.frames.shape[0] > len(data) and cfg.frames > longest) or wide:
         raise BadInput(
             f"A window of {cfg.frames} frames of {cfg.size} px does not fit the videos "
             f"of {data.name}: at most {longest} frames, {w} x {h} px; lower batches.frames or "

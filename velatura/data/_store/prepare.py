@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -41,6 +42,8 @@ from velatura.video.probe import probe
 from velatura.video.read import read_frames
 
 __all__ = ["Plan", "Prepared", "prepare"]
+
+note = logging.getLogger(__name__).warning
 
 # More unreadable videos than this is an error, not a note.
 TOLERATED = 0.01
@@ -95,6 +98,7 @@ def prepare(
     workers: int = 0,
     progress: Progress | None = None,
     announce: Callable[[Plan], None] | None = None,
+    wait: bool = False,
 ) -> Prepared:
     """Decode videos into a folder; call it again to go on after an interruption.
 
@@ -107,6 +111,7 @@ def prepare(
         form: ``"raw"``, or ``"jpeg"`` for data sets too large for that.
         workers: processes; one per core when 0.
         progress: called with what is done, how many of it, of how many.
+        wait: for another run that prepares this folder, instead of refusing.
         announce: called once, with what will be done and the bytes it needs, before it begins.
 
     Raises:
@@ -118,7 +123,7 @@ def prepare(
     begin, out = time.monotonic(), Path(out)
     _check(videos, out, short_side, form)
     workers = workers or os.cpu_count() or 1
-    with _locked(out):
+    with _locked(out, wait):
         _claim(out, short_side, form)
         _sweep(out)
         there, others = _there(out, videos, form)
@@ -132,7 +137,8 @@ def prepare(
         jobs = [(name, str(todo[name]), sizes[name][:2], str(out), form) for name in sizes]
         done = _decode_all(jobs, out, workers, tell, skipped)
         made = {**there, **done}
-        _finish(out, {**others, **made}, skipped, len(videos))
+        stamps = {name: _stamp(p) for name in skipped if (p := Path(videos[name])).exists()}
+        _finish(out, {**others, **made}, skipped, stamps, len(videos))
     return Prepared(
         store=Store.open(out),
         done=len(done),
@@ -157,7 +163,7 @@ def _check(videos: Mapping[str, str | Path], out: Path, short_side: int, form: s
 
 
 @contextmanager
-def _locked(out: Path) -> Iterator[None]:
+def _locked(out: Path, wait: bool = False) -> Iterator[None]:
     """One at a time; the system lets go of the lock with the process, however it ends."""
     try:
         (out / "videos").mkdir(parents=True, exist_ok=True)
@@ -168,7 +174,10 @@ def _locked(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise BadInput(f"Another run is preparing {out}; wait for it.") from None
+            if not wait:
+                raise BadInput(f"Another run is preparing {out}; wait for it.") from None
+            note("Waiting for another run that prepares %s.", out)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
@@ -329,7 +338,13 @@ def _decode(job: Job) -> tuple[str, Video | str]:
     return name, video
 
 
-def _finish(out: Path, made: Mapping[str, Video], skipped: dict[str, str], total: int) -> None:
+def _finish(
+    out: Path,
+    made: Mapping[str, Video],
+    skipped: dict[str, str],
+    stamps: dict[str, tuple[int, int]],
+    total: int,
+) -> None:
     """Write the index; or, with too many unreadable videos, say which."""
     lines = [f"{name}: {reason}\n" for name, reason in sorted(skipped.items())]
     if lines:
@@ -344,7 +359,7 @@ def _finish(out: Path, made: Mapping[str, Video], skipped: dict[str, str], total
             "leave them out, and prepare again."
         )
     head = read_head(out)
-    index = {"head": head, "videos": as_json(made), "skipped": skipped}
+    index = {"head": head, "videos": as_json(made), "skipped": skipped, "stamps": stamps}
     _write(out / "index.json", json.dumps(index))
     (out / "journal.jsonl").unlink(missing_ok=True)
 

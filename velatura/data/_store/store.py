@@ -52,6 +52,7 @@ class Store:
         short_side: pixels; a smaller original keeps its size.
         videos: name to :class:`Video`.
         skipped: name to the reason why a video could not be read.
+        stamps: bytes and time (ns) of those, when they were tried.
     """
 
     def __init__(
@@ -61,9 +62,11 @@ class Store:
         short_side: int,
         videos: Mapping[str, Video],
         skipped: Mapping[str, str],
+        stamps: Mapping[str, Sequence[int]],
     ) -> None:
         self.folder, self.form, self.short_side = folder, form, short_side
         self.videos, self.skipped = dict(videos), dict(skipped)
+        self.stamps = {name: tuple(stamp) for name, stamp in stamps.items()}
 
     @classmethod
     def open(cls, folder: str | Path) -> Store:
@@ -81,16 +84,26 @@ class Store:
             index = json.loads(path.read_text(encoding="utf-8"))
             videos = {name: video_of(value) for name, value in index["videos"].items()}
             head, skipped = index["head"], dict(index["skipped"])
+            stamps = {name: (size, at) for name, (size, at) in index.get("stamps", {}).items()}
             check_head(head, folder)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise BadInput(f"{path} is damaged; prepare again to write it anew.") from None
-        return cls(folder, head["form"], head["short_side"], videos, skipped)
+        return cls(folder, head["form"], head["short_side"], videos, skipped, stamps)
 
     def __len__(self) -> int:
         return len(self.videos)
 
     def __contains__(self, name: object) -> bool:
         return name in self.videos
+
+    def is_of(self, name: str, path: Path) -> bool:
+        """Whether this is what was made, or tried, of a file as it is now."""
+        status = path.stat()
+        now = (status.st_size, status.st_mtime_ns)
+        if name in self.skipped:
+            return self.stamps.get(name) == now
+        video = self.videos.get(name)
+        return video is not None and (video.source_size, video.source_modified) == now
 
     @property
     def fingerprint(self) -> str:
