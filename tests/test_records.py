@@ -14,9 +14,12 @@ from typing import Any
 
 import pytest
 
+from velatura.config import read_toml
 from velatura.data import people
 from velatura.demo import demo_study
 from velatura.layout import Measurement
+from velatura.report.tables import to_markdown
+from velatura.study import resolve_study
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "experiments" / "records"
@@ -123,3 +126,42 @@ def test_the_readme_prints_the_records_of_seed_0():
         if name not in ("raw", "constant"):
             assert f" {row['U']:.2f} " in line
             assert f" {row['L']:.2f} " in line
+
+
+# ------------------------------------------------------------------------------- real video
+
+
+def real_video() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RECORDS / "hmdb51-small/summary.json").read_text())
+    return found
+
+
+def test_the_real_record_is_of_todays_run_file():
+    study = resolve_study(read_toml(ROOT / "experiments/runs/hmdb51-small.toml"))
+    now, measured = json.loads(json.dumps(study.values())), real_video()["config"]
+    for key in SERVICES:
+        now.pop(key), measured.pop(key)
+    assert now == measured
+    text = (RECORDS / "hmdb51-small/records.jsonl").read_text()
+    lines = [Measurement(**json.loads(line)) for line in text.splitlines()]
+    for row in real_video()["rows"]:
+        found = {
+            m.metric: m.value for m in lines if m.row == row["name"] and m.metric in ("U", "L")
+        }
+        assert found == {"U": row["U"], "L": row["L"]}
+    assert {(line.dataset, line.n, line.groups) for line in lines} == {("vp_hmdb51", 92, 34)}
+
+
+def test_the_page_on_real_video_prints_its_record():
+    page = (ROOT / "docs/real-video.md").read_text()
+    assert to_markdown(real_video()).split("\n\n")[0] in page
+    named = {row["name"]: row for row in real_video()["rows"]}
+    # What it says of the rows.
+    assert real_video()["floor"]["L"] == pytest.approx(0.86, abs=0.005)
+    free, bounded = named["penalty_free"], named["penalty_0.1"]
+    assert free["rms"] == bounded["rms"] == pytest.approx(0.034, abs=0.0005)
+    assert free["attackers"] == bounded["attackers"]
+    assert named["constrained"]["plugin_top1"] == pytest.approx(38, abs=0.5)
+    for row in named.values():
+        low, high = row["L_interval"]
+        assert row["name"] in ("raw", "frame_difference") or low <= 1 <= high
