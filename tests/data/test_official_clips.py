@@ -74,8 +74,8 @@ def test_videos_that_are_not_there(home: Path, tmp_path: Path, caplog: pytest.Lo
         vp_hmdb51.load(config(home, tmp_path, **lists))
     assert str(caught.value) == (
         f"2 of 24 listed files are not in {part}, first golf/{clip('golf', 'golf one', 0)}; "
-        f"`velatura data check vp_hmdb51 --root {part}` names them all, and data.missing = "
-        "'leave out' does without."
+        f"`velatura data check vp_hmdb51 --root {part} --annotations {home}` names them all, and "
+        "missing = 'leave out' does without."
     )
     with caplog.at_level(logging.WARNING):
         train, val, _ = vp_hmdb51.load(config(home, tmp_path, **lists, missing="leave out"))

@@ -207,8 +207,10 @@ def test_sigterm_handler_is_put_back(source, output):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+# A shell that starts the tests in the background has them ignore interrupts: undo that.
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from velatura.deploy.file import anonymize_file
 def anonymize(images):
     print("batch", flush=True)
