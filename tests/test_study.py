@@ -323,6 +323,27 @@ def test_a_study_is_not_written_over(done: tuple[Path, list[Any]]):
 
 
 @pytest.mark.slow
+def test_the_first_figures_come_before_the_first_row(done: tuple[Path, list[Any]]):
+    _, events = done
+    kinds = [next(iter(e)) for e in events if isinstance(e, dict)]
+    assert kinds[:4] == ["splits", "jobs", "early", "row"]
+    assert kinds.count("early") == 1
+    early = next(e["early"] for e in events if isinstance(e, dict) and "early" in e)
+    raw = next(e["row"] for e in events if isinstance(e, dict) and "row" in e)
+    assert early == {"top1": raw["top1"], "cmap": raw["cmap"], "attacker": raw["strongest"]}
+
+
+def test_one_target_and_one_attacker_come_first(tmp_path: Path):
+    values = {**tomllib.loads(study_text()), "evaluation": {}}
+    names = [job.name for job in study.plan(study.resolve_study(values), tmp_path, [])]
+    assert names[:6] == [
+        "release raw", "start actions clip_cnn", "start attributes frame_cnn",
+        "examine raw actions clip_cnn 0", "examine raw actions clip_cnn 1",
+        "examine raw attributes frame_cnn 0",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
 def test_a_finished_study_resumed_does_nothing_again(done: tuple[Path, list[Any]]):
     folder, events = done
     files = [p for p in (folder / "rows").rglob("*") if p.is_file() and p.name != "examples.npz"]

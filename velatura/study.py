@@ -500,7 +500,13 @@ def plan(study: Study, folder: Path, parts: list[str]) -> list[Job]:
     learned = [job for row, needs in rows if needs for job in released[row.name]]
     first = [job for job in fixed if job.arguments["row"] == RAW]
     rest = [job for job in fixed if job.arguments["row"] != RAW]
-    return [first[0], *starts, *first[1:], *raw_networks, *trains, *learned, *rest]
+    # One target and one attacker before the others, so that the first figures come soon.
+    kinds = kinds_of(cfg)
+    soon = {kinds[0], next(kind for kind in kinds if kind[0] == "attributes")}
+    begin = [*starts, *first[1:]]
+    early = [job for job in begin if (job.arguments["labels"], job.arguments["network"]) in soon]
+    late = [job for job in begin if job not in early]
+    return [first[0], *early, *late, *raw_networks, *trains, *learned, *rest]
 
 
 def _steps(study: Study, job: Job) -> int:
@@ -633,7 +639,8 @@ def carry_out(
 
     Yields:
         ``{"splits": ...}`` and ``{"jobs": [...]}`` once; then events of jobs, and ``{"row": ...}``
-        for each measured row; at the end ``{"summary": ...}``.
+        for each measured row; ``{"early": ...}`` when the first target and attacker have seen raw
+        video; at the end ``{"summary": ...}``.
 
     Raises:
         BadInput: the folder holds a study and ``resume`` is off, or one of another configuration.
@@ -672,6 +679,7 @@ def carry_out(
         left = {r.name: sum(j.arguments.get("row") == r.name for j in jobs) for r in study.rows}
         names = {r.name: r for r in study.rows}
         rows: dict[str, dict[str, Any]] = {}
+        told = False
         cores = os.cpu_count() or 1
         cuda = torch.cuda.is_available() and study.base.loop.device != "cpu"
         workers = workers or (min(4, cores) if cuda else cores)
@@ -682,6 +690,9 @@ def carry_out(
             row = event.job.arguments.get("row")
             if event.kind in ("end", "reused") and row:
                 left[row] -= 1
+                if row == RAW and not told and (found := _early(study, folder, data)):
+                    told = True
+                    yield {"early": found}
                 ready = [n for n, count in left.items() if count == 0 and n not in rows]
                 for name in ready if left[RAW] == 0 else []:
                     rows[name] = summarize(study, folder, names[name], data)
@@ -696,6 +707,24 @@ def carry_out(
                 study, folder, data, ordered, seconds, memory, command, sentences
             )
         }
+
+
+def _early(study: Study, folder: Path, data: Data) -> dict[str, Any] | None:
+    """What the first target and the first attacker read from raw video, once both are there."""
+    fits = fits_of(study.evaluation)
+    figures: dict[str, Any] = {}
+    for labels in ("actions", "attributes"):
+        fit_ = next(fit for fit in fits if fit[0] == labels)
+        path = score_path(folder, RAW, *fit_)
+        if not path.exists():
+            return None
+        scores = checkpoint.load(path)[0]["scores"].numpy()
+        if labels == "actions":
+            figures["top1"] = metrics.top1(scores, data.clips.test.actions)
+        else:
+            figures |= {"cmap": metrics.cmap(scores, data.bearers.test.attributes)}
+            figures["attacker"] = f"{fit_[1]}/{fit_[2]}"
+    return figures
 
 
 def _enough_space(folder: Path, data: Data) -> None:

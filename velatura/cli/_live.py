@@ -74,6 +74,12 @@ def show(
                     for stage in dict.fromkeys(stages):
                         if stage != "release":
                             tasks[stage] = bars.add_task(stage, total=stages.count(stage), note="")
+                elif "early" in event:
+                    early = event["early"]
+                    bars.console.print(
+                        f"raw, a first look: top-1 {early['top1']:.1f} %, "
+                        f"cMAP {early['cmap']:.1f} % by {early['attacker']}"
+                    )
                 elif "row" in event:
                     rows.append(event["row"])
                     bars.console.print(_line(event["row"]))
