@@ -470,15 +470,11 @@ def plan(study: Study, folder: Path, parts: list[str]) -> list[Job]:
         needs: tuple[str, ...] = ()
         product = folder / "methods" / row.name / "anonymizer.safetensors"
         if learns(row.run):
-            wanted: list[tuple[str, dict[str, Any], Labels]] = [
-                ("target", row.run.target.values(), "actions")
-            ]
-            if product.exists():  # nothing starts from raw networks any more
-                wanted = []
-            for i, name in enumerate(
-                getattr(row.run.method.config, "adversaries", ()) if wanted else ()
-            ):
-                wanted.append((f"adversary{i}", {"name": name}, "attributes"))
+            wanted: list[tuple[str, dict[str, Any], Labels]] = []
+            if not product.exists():  # a trained one starts from nothing any more
+                wanted.append(("target", row.run.target.values(), "actions"))
+                for i, name in enumerate(getattr(row.run.method.config, "adversaries", ())):
+                    wanted.append((f"adversary{i}", {"name": name}, "attributes"))
             before = []
             for role, model, labels in wanted:
                 name = f"raw {role} {digest(model)}"

@@ -9,6 +9,7 @@ import shutil
 
 import numpy as np
 import pytest
+from tiny_lists import LyingNumber
 
 from velatura import restricted
 from velatura.data._lists.pickles import read_arrays
@@ -81,20 +82,6 @@ def test_bytes_in_another_encoding_are_refused(tmp_path):
     (tmp_path / "x").write_bytes(b"c_codecs\nencode\n(Vabc\nVrot13\ntR.")
     with pytest.raises(BadInput, match="not a whole pickle"):
         read_arrays(tmp_path / "x")
-
-
-class LyingType:
-    """numpy's type of objects that says it holds none: numpy takes its bytes for addresses."""
-
-    def __reduce__(self):
-        return np.dtype, ("O8", False, True), (3, "|", None, None, None, -1, -1, 0)
-
-
-class LyingNumber:
-    """With numpy's own functions behind the names, reading this is a segmentation fault."""
-
-    def __reduce__(self):
-        return np.float64(0).__reduce__()[0], (LyingType(), b"A" * 8)
 
 
 def test_a_type_that_lies_is_never_shown_to_numpy(tmp_path):

@@ -167,3 +167,17 @@ def own_videos(home: Path) -> Path:
             lines.append(json.dumps({**row, "attributes": {"face": i % 2}}))
     write(home / "videos.jsonl", "\n".join(lines))
     return home
+
+
+class LyingType:
+    """numpy's type of objects that says it holds none: numpy takes its bytes for addresses."""
+
+    def __reduce__(self):
+        return np.dtype, ("O8", False, True), (3, "|", None, None, None, -1, -1, 0)
+
+
+class LyingNumber:
+    """With numpy's own functions behind the names, reading this is a segmentation fault."""
+
+    def __reduce__(self):
+        return np.float64(0).__reduce__()[0], (LyingType(), b"A" * 8)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from data.tiny_lists import LyingNumber
 from torch import Tensor, nn
 
 from velatura import restricted
@@ -434,20 +435,6 @@ def test_every_other_name_is_refused(tmp_path: Path, narrow: None, data: bytes, 
     (tmp_path / "x.pkl").write_bytes(data)
     with pytest.raises(BadInput, match=f"asks to run {re.escape(named)}, which weights never need"):
         loaded(tmp_path / "x.pkl")
-
-
-class LyingType:
-    """numpy's type of objects that says it holds none: numpy takes its bytes for addresses."""
-
-    def __reduce__(self):
-        return np.dtype, ("O8", False, True), (3, "|", None, None, None, -1, -1, 0)
-
-
-class LyingNumber:
-    """With numpy's own functions behind the names, reading this is a segmentation fault."""
-
-    def __reduce__(self):
-        return np.float64(0).__reduce__()[0], (LyingType(), b"A" * 8)
 
 
 def test_a_type_that_lies_is_never_shown_to_numpy(narrow: None, tmp_path: Path):

@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from velatura.errors import BadInput
 
-__all__ = ["VideoInfo", "display_matrix", "open_video", "probe"]
+__all__ = ["VideoInfo", "display_matrix", "open_video", "probe", "stamp"]
 
 Matrix = tuple[int, int, int, int]
 UPRIGHT: Matrix = (1, 0, 0, 1)
@@ -159,3 +159,9 @@ def _count(path: str | Path) -> int:
             )
         except av.FFmpegError as error:
             raise BadInput(f"{path} is damaged and cannot be read to its end.") from error
+
+
+def stamp(path: str | Path) -> tuple[int, int]:
+    """Bytes and time (ns) of a file."""
+    status = Path(path).stat()
+    return status.st_size, status.st_mtime_ns

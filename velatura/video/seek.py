@@ -27,7 +27,7 @@ from av.video.stream import VideoStream
 
 from velatura.errors import BadInput
 from velatura.video._restart import JUDGES, Doubt, Picture
-from velatura.video.probe import open_video
+from velatura.video.probe import open_video, stamp
 from velatura.video.read import frames_from_start, upright
 
 __all__ = ["FrameIndex", "index_frames", "read_window"]
@@ -67,7 +67,7 @@ class FrameIndex:
 
     def fits(self, path: str | Path) -> bool:
         """Whether the file is still the one that this was made of."""
-        return (self.size, self.modified) == _stamp(path)
+        return (self.size, self.modified) == stamp(path)
 
     def restart(self, frame: int) -> int:
         """The last restart at or before a frame; -1 where there is none."""
@@ -83,7 +83,7 @@ def index_frames(path: str | Path) -> FrameIndex:
             says in ``doubt`` that the file is to be decoded from its start.
     """
     with open_video(path) as (container, stream):
-        size, modified = _stamp(path)
+        size, modified = stamp(path)
         survey = _Survey(container, stream)
         try:
             for packet in container.demux(stream):
@@ -297,9 +297,3 @@ def _frames(
             if index.spare[at] and int(index.numbers[at]) not in wanted:
                 continue
         yield from packet.decode()
-
-
-def _stamp(path: str | Path) -> tuple[int, int]:
-    """Bytes and time (ns) of a file."""
-    status = Path(path).stat()
-    return status.st_size, status.st_mtime_ns

@@ -38,7 +38,7 @@ from velatura.data._store.store import (
     video_of,
 )
 from velatura.errors import BadInput, Failure, unknown
-from velatura.video.probe import probe
+from velatura.video.probe import probe, stamp
 from velatura.video.read import read_frames
 
 __all__ = ["Plan", "Prepared", "prepare"]
@@ -137,7 +137,7 @@ def prepare(
         jobs = [(name, str(todo[name]), sizes[name][:2], str(out), form) for name in sizes]
         done = _decode_all(jobs, out, workers, tell, skipped)
         made = {**there, **done}
-        stamps = {name: _stamp(p) for name in skipped if (p := Path(videos[name])).exists()}
+        stamps = {name: stamp(p) for name in skipped if (p := Path(videos[name])).exists()}
         _finish(out, {**others, **made}, skipped, stamps, len(videos))
     return Prepared(
         store=Store.open(out),
@@ -219,14 +219,9 @@ def _there(
                 continue
             if name not in videos:
                 others[name] = video
-            elif _stamp(Path(videos[name])) == (video.source_size, video.source_modified):
+            elif stamp(Path(videos[name])) == (video.source_size, video.source_modified):
                 there[name] = video
     return there, others
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
 
 
 Size = tuple[int, int, int]  # height, width, frames
@@ -307,7 +302,7 @@ def _decode(job: Job) -> tuple[str, Video | str]:
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     sha, frames = hashlib.sha256(), 0
     try:
-        source_size, source_modified = _stamp(Path(original))
+        source_size, source_modified = stamp(Path(original))
         path.parent.mkdir(exist_ok=True)
         with open(partial, "xb") as file:
             form.begin(file, height, width)

@@ -14,6 +14,7 @@ import numpy as np
 from velatura.config import digest
 from velatura.data._store.form import FORMS
 from velatura.errors import BadInput, unknown
+from velatura.video.probe import stamp
 
 __all__ = ["FORMAT", "Store", "Video", "checked_name", "file_of", "read_head"]
 
@@ -98,8 +99,7 @@ class Store:
 
     def is_of(self, name: str, path: Path) -> bool:
         """Whether this is what was made, or tried, of a file as it is now."""
-        status = path.stat()
-        now = (status.st_size, status.st_mtime_ns)
+        now = stamp(path)
         if name in self.skipped:
             return self.stamps.get(name) == now
         video = self.videos.get(name)
