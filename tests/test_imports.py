@@ -25,6 +25,7 @@ HOUSE = [
     "report deploy",
     "experiment",
     "study",
+    "export",
     "demo",
     "bench",
     "cli",
@@ -179,7 +180,7 @@ def loaded_by(statement: str, *libraries: str) -> list[str]:
     "statement",
     [
         "import velatura.deploy.file",
-        "from velatura import anonymize_file",
+        "from velatura import anonymize_video",
         "from velatura import Measurement, ClipSet, Anonymizer",
         "import velatura.cli; [velatura.cli.load(verb) for verb in velatura.cli.verbs()]",
         "import velatura.config, velatura.plugins, velatura.layout",

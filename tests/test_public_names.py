@@ -16,7 +16,7 @@ PUBLIC = {
     "ClipSet",
     "Failure",
     "Measurement",
-    "anonymize_file",
+    "anonymize_video",
     "load_anonymizer",
 }
 

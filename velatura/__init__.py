@@ -10,23 +10,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from velatura.deploy.file import anonymize_file as anonymize_file
+    from velatura.deploy.anonymizer import Anonymizer as Anonymizer
+    from velatura.deploy.file import anonymize_video as anonymize_video
     from velatura.errors import BadInput as BadInput
     from velatura.errors import Failure as Failure
     from velatura.experiment import load_anonymizer as load_anonymizer
-    from velatura.layout import Anonymizer as Anonymizer
     from velatura.layout import ClipSet as ClipSet
     from velatura.layout import Measurement as Measurement
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Anonymizer": "velatura.layout",
+    "Anonymizer": "velatura.deploy.anonymizer",
     "BadInput": "velatura.errors",
     "ClipSet": "velatura.layout",
     "Failure": "velatura.errors",
     "Measurement": "velatura.layout",
-    "anonymize_file": "velatura.deploy.file",
+    "anonymize_video": "velatura.deploy.file",
     "load_anonymizer": "velatura.experiment",
 }
 
@@ -36,7 +36,7 @@ __all__ = [
     "ClipSet",
     "Failure",
     "Measurement",
-    "anonymize_file",
+    "anonymize_video",
     "load_anonymizer",
 ]
 

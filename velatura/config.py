@@ -142,9 +142,16 @@ def apply_sets(values: Mapping[str, Any], sets: Sequence[str]) -> dict[str, Any]
 
 
 def plain(value: Any) -> Any:
-    """A config object as plain values: numbers, texts, lists and dictionaries."""
+    """A config object as plain values: numbers, texts, lists and dictionaries.
+
+    A class may name keys that came when results were there already, with the value that changes
+    nothing, in ``LATER``; at that value they are left out, so that what was recorded, and every
+    seed that is drawn from it, stays as it is.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        given = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        later = getattr(value, "LATER", {})
+        return {k: plain(v) for k, v in given.items() if k not in later or v != later[k]}
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

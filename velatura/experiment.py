@@ -36,7 +36,7 @@ from torch import nn
 from velatura import plugins
 from velatura.config import build, digest, plain, read_toml, to_toml
 from velatura.errors import BadInput, unknown
-from velatura.layout import ClipSet, Labels, Splits
+from velatura.layout import LEAKY, ClipSet, Labels, Splits, marked_leaky
 from velatura.models._parts import Budget
 from velatura.training import batches as window
 from velatura.training import checkpoint, fit, loop, windows
@@ -169,8 +169,7 @@ def load_data(run: Run, progress: Callable[[str, int, int], None] | None = None)
     if not splits.train.attribute_names and run.private is None:
         raise BadInput(
             f"{run.data.name} has no private attributes, so no attacker can be measured on it; "
-            "name images that have some in [private], or give a JSONL of your own to the data "
-            "set 'folder'."
+            "name images that have some in [private], or a JSONL file of your own in data.labels."
         )
     for part in splits:
         fit.check_labels(part, "attributes")
@@ -207,6 +206,26 @@ def fingerprint(*several: Splits | None) -> str:
 def bearers(splits: Splits, private: Splits | None) -> Splits:
     """Whose attributes attackers learn: the data's own, or the images' where it has none."""
     return splits if private is None or splits.train.attribute_names else private
+
+
+def kept_apart(splits: Splits, private: Splits | None) -> Splits | None:
+    """The images of ``[private]``, marked where the training that they examine saw their test.
+
+    Raises:
+        BadInput: it would see videos that they test on, and nobody asked for that.
+    """
+    if private is None or bearers(splits, private) is splits:
+        return private
+    seen = (splits.train.files | splits.val.files) & private.test.files
+    asked = any(part.name.startswith(LEAKY) for part in (splits.test, private.test))
+    if seen and not asked:
+        data, images = (part.name.partition("/")[0] for part in (splits.test, private.test))
+        raise BadInput(
+            f"{len(seen)} videos that {data} trains on are in the test of {images}, first "
+            f"{min(seen)}; take [data] name = 'pa_hmdb51', which leaves them out, or set "
+            "private.leaky = true, which marks every result."
+        )
+    return Splits(*map(marked_leaky, private)) if seen else private
 
 
 def check_role(name: str, role: str) -> None:
@@ -440,7 +459,7 @@ def train(
             if product.exists():
                 return product
         splits = splits or load_data(run)
-        images = load_private(run)
+        images = kept_apart(splits, load_private(run))
         for part in splits:
             windows.check(part, run.batches)
         stream = window.Batches(

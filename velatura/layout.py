@@ -9,24 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-if TYPE_CHECKING:
-    from torch import Tensor
+__all__ = ["LEAKY", "ClipSet", "Frames", "Labels", "Measurement", "Splits", "marked_leaky"]
 
-__all__ = ["Anonymizer", "ClipSet", "Frames", "Labels", "Measurement", "Splits"]
+# Before the name of a data set whose test videos were trained on. Tables, records and reports all
+# show the name.
+LEAKY = "LEAKY: "
 
 Labels = Literal["actions", "attributes"]  # what a network learns: utility, or leakage
-
-
-@runtime_checkable
-class Anonymizer(Protocol):
-    """The product, f_A: (B, T, C, H, W) in [0, 1] to the same shape and range."""
-
-    def __call__(self, clips: Tensor) -> Tensor: ...
 
 
 @runtime_checkable
@@ -56,6 +50,8 @@ class ClipSet:
         action_names, attribute_names: what the labels stand for.
         name: such as ``"people/test"``.
         fingerprint: changes when the pixels or labels do.
+        files: the video files that it is of, as their data set names them; empty where there are
+            none, or where no other data set could hold them.
     """
 
     frames: Frames
@@ -67,6 +63,7 @@ class ClipSet:
     attribute_names: tuple[str, ...]
     name: str
     fingerprint: str
+    files: frozenset[str] = frozenset()
 
     @classmethod
     def of_clips(cls, clips: UInt8[np.ndarray, "n t c h w"], **labels: Any) -> ClipSet:
@@ -105,6 +102,13 @@ class Splits(NamedTuple):
     train: ClipSet
     val: ClipSet
     test: ClipSet
+
+
+def marked_leaky(part: ClipSet) -> ClipSet:
+    """The same split, named as one whose test videos were trained on, in its fingerprint too."""
+    if part.name.startswith(LEAKY):
+        return part
+    return replace(part, name=LEAKY + part.name, fingerprint=f"leaky-{part.fingerprint}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,7 @@ from velatura.experiment import (
     build_anonymizer,
     check_role,
     fingerprint,
+    kept_apart,
     learns,
     load_anonymizer,
     load_data,
@@ -61,7 +62,7 @@ from velatura.experiment import (
 )
 from velatura.jobs import Event, Job, tell
 from velatura.jobs import run as run_jobs
-from velatura.layout import ClipSet, Labels, Splits
+from velatura.layout import LEAKY, ClipSet, Labels, Splits
 from velatura.protocols import action, privacy
 from velatura.protocols._fresh import START, Standardised, Statistics, examine, statistics
 from velatura.protocols._fresh import Config as Evaluation
@@ -225,7 +226,7 @@ def load_all(study: Study, progress: Callable[[str, int, int], None] | None = No
             cannot be seen on them, and it would look private.
     """
     clips = load_data(study.base, progress)
-    private = load_private(study.base, progress)
+    private = kept_apart(clips, load_private(study.base, progress))
     data = Data(clips, bearers(clips, private), private)
     for part in data.parts:
         windows.check(part, windows.of(part, study.base.batches))
@@ -357,10 +358,14 @@ def work_examine(job: str, folder: str, row: str, labels: Labels, network: str, 
             fixed = build_one(len(splits.train.label_names(labels)))
             fixed.load_state_dict(start)
             test = _as_raw(Path(folder), row, splits.test, cfg)
-            static = fit.predict(fixed.to(fabric.device), test, labels, study.base.batches, fabric)
+            static = fit.predict(
+                fixed.to(fabric.device), test, labels, study.base.batches, fabric,
+                mirror=cfg.mirror,
+            )  # fmt: skip
     found = examine(
-        _seen(Path(folder), row, splits, cfg), labels, build_one, start, cfg.epochs, cfg,
-        study.base.batches, _examiner_seed(study, seed), fabric, _told(job),
+        _seen(Path(folder), row, splits, cfg), labels, build_one, start,
+        cfg.learning(labels).epochs, cfg, study.base.batches, _examiner_seed(study, seed), fabric,
+        _told(job),
     )  # fmt: skip
     state = {"scores": _tensor(found.scores)}
     if static is not None:
@@ -393,12 +398,12 @@ def _prepared(folder: Path, row: str, known_of: str, part: ClipSet, cfg: Evaluat
 
 def release_name(part: str) -> str:
     """``release-people-test.npy`` of ``people/test``."""
-    return f"release-{part.replace('/', '-')}.npy"
+    return f"release-{part.replace(': ', '-').replace('/', '-')}.npy"
 
 
 def statistics_name(part: str) -> str:
     """``statistics-people.npz`` of any split of people."""
-    return f"statistics-{part.rpartition('/')[0]}.npz"
+    return f"statistics-{part.rpartition('/')[0].replace(': ', '-')}.npz"
 
 
 def _tensor(scores: np.ndarray) -> Any:
@@ -788,7 +793,7 @@ def write_summary(
         "title": study.title,
         "command": command,
         "seed": study.base.seed,
-        "dataset": study.base.data.name,
+        "dataset": splits.test.name.rpartition("/")[0],
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "peak_rss_mb": round(memory.peak_mb),
@@ -808,7 +813,7 @@ def write_summary(
         ),
         "floor": _floor(data, raw_attackers),
         "rows": rows,
-        "sentences": sentences(rows) if sentences else [],
+        "sentences": [*_leaks(data), *(sentences(rows) if sentences else ())],
     }
     about = {
         "config": digest(study.science()),
@@ -827,6 +832,14 @@ def write_summary(
     write_sheet(study, folder, splits)
     checkpoint.write_atomically(folder / "summary.json", json.dumps(summary, indent=1).encode())
     return summary
+
+
+def _leaks(data: Data) -> list[str]:
+    """What has to stand above every number of a study that trained on its test."""
+    names = dict.fromkeys(part.name.rpartition("/")[0] for part in data.parts)
+    if not (leaky := [name for name in names if name.startswith(LEAKY)]):
+        return []
+    return [f"{', '.join(leaky)}. Test videos were trained on, so these figures say too much."]
 
 
 def _private(data: Data) -> dict[str, Any]:

@@ -6,8 +6,8 @@ function of (seed, step) and an interrupted run continues with the same ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -179,8 +179,10 @@ class Augment:
         p_saturation, saturation, p_brightness, brightness: chance and fraction.
         p_grey: chance of losing all colour.
         p_gamma, gamma: chance, of a grey clip, of intensities to a power up to that far from 1.
-        p_erase: chance of each of two black boxes.
+        p_erase: chance of each black box.
         erase_min, erase_max: the boxes' sides as part of the picture's, before squashing.
+        boxes: how many there may be.
+        erase_of: ``"result"`` takes their sides as part of the result's instead.
     """
 
     crop_min: Annotated[float, Field(gt=0, le=1)] = 0.6
@@ -201,6 +203,10 @@ class Augment:
     p_erase: Chance = 0.4
     erase_min: Chance = 1 / 6
     erase_max: Chance = 1 / 3
+    boxes: Annotated[int, Field(ge=0, le=2)] = 2
+    erase_of: Literal["picture", "result"] = "picture"
+
+    LATER: ClassVar[Mapping[str, Any]] = {"boxes": 2, "erase_of": "picture"}
 
     def __post_init__(self) -> None:
         for low, high in (("crop_min", "crop_max"), ("erase_min", "erase_max")):
@@ -253,7 +259,7 @@ def photometric(
     _apply(out, adjust_gamma, grey & (u[:, 14] < cfg.p_gamma), 1 + _spread(u[:, 15], cfg.gamma))
     mirrored = (u[:, 16] < cfg.flip).nonzero()[:, 0].to(out.device)
     out[mirrored] = out[mirrored].flip(-1)
-    for at in (17, 22):
+    for at in (17, 22)[: cfg.boxes]:
         for clip, row in zip(out, u[:, at : at + 5].tolist(), strict=True):
             _erase(clip, row, h, w, cfg)
     return out
@@ -372,7 +378,10 @@ def _erase(clip: Tensor, draws: list[float], h: int, w: int, cfg: Augment) -> No
     chance, tall, wide, down, right = draws
     if chance >= cfg.p_erase:
         return
-    size, short = clip.shape[-1], min(h, w)
+    size = clip.shape[-1]
+    if cfg.erase_of == "result":
+        h = w = size
+    short = min(h, w)
     low, high = cfg.erase_min, cfg.erase_max
     height = round((low + (high - low) * tall) * h * size / short)
     width = round((low + (high - low) * wide) * w * size / short)

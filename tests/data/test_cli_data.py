@@ -213,6 +213,12 @@ def test_the_page(run, data, tiny_counts):
         "-> unpack the rest, or use it as a subset and say so",
         f"      pour/{tiny.POUR[1]}",
         "ok    Whole and readable: 5 files.",
+        "note  Had by no file of train or test, or by all: 5 of 5 attributes; no attacker can be "
+        "trained or measured on these. -> train with attributes = [...] without them",
+        "      skin_color",
+        "      face",
+        "      gender",
+        "      ... and 2 more",
         "Something is wrong: see above. --json has every name.",
     ]
 
@@ -240,7 +246,8 @@ def test_unreadable_missing_and_extra_files_are_named(run, data, tiny_counts):
     code, out, err = run("check", "hmdb51", "--root", root)
     assert (code, err) == (1, "")
     assert "Not readable to the end: 2 of 5 files. -> unpack these again" in out
-    assert re.search(rf"      golf/{re.escape(tiny.ODD)}: ends after \d+ of 20 frames\n", out)
+    said = rf"      golf/{re.escape(tiny.ODD)}: damaged: \d+ of 20 frames decode, then .*\n"
+    assert re.search(said, out)
     assert "      pour/holiday.avi: empty file\n" in out
     assert "missing: 1. -> unpack the rest, or use it as a subset and say so\n" in out
     assert f"subset and say so\n      golf/{tiny.GOLF[0]}\n" in out

@@ -400,7 +400,7 @@ PA_WRONG = {
     "no folder": (lambda h: shutil.rmtree(h / "PrivacyAttributes"), r"No \*\.json in .*get the"),
     "not JSON": (
         lambda h: tiny.write(h / "PrivacyAttributes/pour.json", "{"),
-        r"pour\.json is not JSON; get the folder",
+        r"pour\.json, line 1: this is not JSON; get the folder",
     ),
     "a list": (lambda h: tiny.write(h / "PrivacyAttributes/pour.json", "[1]"), r"not an object"),
     "backwards": (
@@ -414,7 +414,7 @@ PA_WRONG = {
     "no ranges": (lambda h: annotate(h, gender=[]), r"gender is no list of \[first, last, value\]"),
     "a video twice": (
         lambda h: tiny.write(h / "PrivacyAttributes/pour.json", '{"a.avi": 1, "a.avi": 2}'),
-        r"pour\.json names a\.avi twice",
+        r"pour\.json: 'a\.avi' stands twice in one object",
     ),
     "unknown video": (
         lambda h: tiny.write(
@@ -648,7 +648,7 @@ def test_faults_of_videos(tmp_path):
     assert disk.fault(good) is None
     cut = tmp_path / "cut.avi"
     cut.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
-    assert re.fullmatch(r"ends after [1-9]\d? of 20 frames", disk.fault(cut))
+    assert re.fullmatch(r"damaged: [1-9]\d? of 20 frames decode, then .*", disk.fault(cut))
     whole = tiny.video(tmp_path / "whole.mp4")
     mp4 = tmp_path / "cut.mp4"
     mp4.write_bytes(whole.read_bytes()[:200])

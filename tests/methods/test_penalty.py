@@ -232,6 +232,19 @@ def test_identity_steps_come_first_and_on_top(page: Any, identity_steps: int):
 
 
 @each_page
+def test_reconstruction_may_have_a_rate_of_its_own(page: Any):
+    class Rates(FakeLoop):
+        def rate(self, optimizer: Any, *rate: float, **shares: float) -> None:
+            found.append(rate[0])
+
+    for own, early in ((None, 0.1), (0.3, 0.3)):
+        found: list[float] = []
+        cfg = page.Config(identity_steps=2, steps=2, lr_anonymizer=0.1, lr_identity=own)
+        page.train(players := toy_players("contrastive"), cfg, Rates(players))
+        assert found == [early, early, 0.1, 0.1]
+
+
+@each_page
 def test_both_asks_f_A_once_a_batch_and_alternation_once_a_step(page: Any):
     for alternate in ("both", "batch"):
         players, calls = toy_players("contrastive"), []

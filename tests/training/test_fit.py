@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from training import tiny
 
 from velatura import transforms
+from velatura.config import build, plain
 from velatura.errors import Failure
 from velatura.training import fit, loop
 from velatura.training.batches import Config as Window
@@ -41,9 +42,9 @@ def a_fit(monkeypatch: pytest.MonkeyPatch, losses: list[float], epochs: int) -> 
     net = Linear(len(data.action_names))
     real = fit._loss
 
-    def loss(logits: Tensor, answers: Tensor, labels: Any) -> Tensor:
+    def loss(logits: Tensor, answers: Tensor, labels: Any, smoothing: float) -> Tensor:
         if torch.is_grad_enabled() and logits.requires_grad:
-            return real(logits, answers, labels)
+            return real(logits, answers, labels, smoothing)
         weights.append({k: v.clone() for k, v in net.state_dict().items()})
         return torch.tensor(next(told))
 
@@ -102,6 +103,8 @@ def test_a_prediction_is_of_the_middle_and_its_mirror():
     alone = fit.predict(network, data, "actions", WINDOW, SERVICES, quick=True)
     np.testing.assert_allclose(alone, one.numpy(), atol=1e-6)
     assert network.training
+    single = fit.predict(network, data, "actions", WINDOW, SERVICES, mirror=False)
+    np.testing.assert_allclose(single, one.numpy(), atol=1e-6)
 
 
 def test_a_loss_that_is_not_finite_is_a_sentence():
@@ -109,3 +112,84 @@ def test_a_loss_that_is_not_finite_is_a_sentence():
     nn.init.constant_(network.head.weight, float("inf"))
     with pytest.raises(Failure, match=r"^Fit on .*, step 0: the loss is nan; lower its lr\.$"):
         fit.fit(network, data, data, "actions", fit.Config(batch=4), WINDOW, 0, SERVICES)
+
+
+# ------------------------------------------------------------------------------ rates and choices
+
+
+def rates(monkeypatch: pytest.MonkeyPatch, losses: list[float], **keys: Any) -> list[float]:
+    """The rate of every step of a fit that is told the loss of each; four steps an epoch."""
+    found: list[float] = []
+    step = torch.optim.AdamW.step
+
+    def watched(self: torch.optim.AdamW, *args: Any) -> Any:
+        found.append(self.param_groups[0]["lr"])
+        return step(self, *args)
+
+    told = iter(losses)
+    real = fit._loss
+
+    def loss(logits: Tensor, *rest: Any) -> Tensor:
+        value = real(logits, *rest)
+        return value if not value.requires_grad else value * (next(told) / value.detach())
+
+    data = tiny.noise(16)
+    cfg = fit.Config(batch=4, lr=1.0, **keys)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", watched)
+        patch.setattr(fit, "_loss", loss)
+        fit.fit(Linear(3), data, data, "actions", cfg, WINDOW, 0, SERVICES)
+    return found
+
+
+def test_the_rate_of_each_schedule(monkeypatch: pytest.MonkeyPatch):
+    """Against the closed forms at every step."""
+    progress = np.arange(40) / 40  # of 10 epochs of 4 steps
+    level = [1.0] * 40
+    for schedule, rise, low in (("one cycle", 0.25, 0.05), ("cosine", 0.05, 0.01)):
+        falling = 0.5 + 0.5 * np.cos(np.pi * (progress - rise) / (1 - rise))
+        shape = np.where(progress < rise, low + (1 - low) * progress / rise, falling)
+        found = rates(monkeypatch, level, epochs=10, schedule=schedule)
+        np.testing.assert_allclose(found, shape, atol=1e-12)
+
+
+def test_a_plateau_s_rate_falls_when_an_epoch_is_no_better(monkeypatch: pytest.MonkeyPatch):
+    """To a fifth, after each such epoch; one that is better than the last, but not best, counts."""
+    epochs = [3.0, 2.0, 2.5, 2.2, 1.0, 1.0]
+    losses = [value for value in epochs for _ in range(4)]
+    found = rates(monkeypatch, losses, epochs=6, schedule="plateau")
+    assert found[0] == pytest.approx(0.01)
+    assert found[1] == pytest.approx(0.01 + 0.99 * (1 / 24) / 0.05)
+    assert found[2:12] == pytest.approx([1.0] * 10)  # epochs 1 to 3
+    assert found[12:] == pytest.approx([0.2] * 4 + [0.04] * 4 + [0.04] * 4)
+    assert rates(monkeypatch, losses, epochs=6, schedule="cosine")[12] > 0.4
+
+
+def test_the_rise_counts_no_plateau(monkeypatch: pytest.MonkeyPatch):
+    """Of 40 epochs the first two rise, and the loss may do so too."""
+    losses = [value for value in (1.0, 2.0, *np.linspace(0.9, 0.1, 38)) for _ in range(4)]
+    assert rates(monkeypatch, losses, epochs=40, schedule="plateau")[8:] == [1.0] * 152
+
+
+def test_smoothing_is_that_of_actions():
+    logits, answers = torch.tensor([[2.0, 0.0]]), torch.tensor([0])
+    yes, no = (-torch.log_softmax(logits, 1)[0]).tolist()
+    for smoothing in (0.0, 0.05, 0.5):
+        found = fit._loss(logits, answers, "actions", smoothing)
+        assert float(found) == pytest.approx((1 - smoothing / 2) * yes + smoothing / 2 * no)
+
+
+def test_without_epochs_the_network_stays_as_it_is():
+    data, network = tiny.noise(), Linear(3)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    same = fit.fit(network, data, data, "actions", fit.Config(epochs=0), WINDOW, 0, SERVICES)
+    assert same is network
+    assert not same.training
+    assert tiny.equal(dict(same.state_dict()), before)
+
+
+def test_a_later_key_at_its_neutral_value_is_not_written():
+    """Digests and seeds of before hang on it."""
+    assert set(plain(fit.Config())) == {"epochs", "lr", "weight_decay", "batch", "light"}
+    other = fit.Config(schedule="cosine", smoothing=0.0)
+    assert build(fit.Config, plain(other)) == other

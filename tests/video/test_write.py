@@ -106,9 +106,9 @@ def test_nothing_under_the_name_until_done(tmp_path):
     with VideoWriter(path, 64, 48, time_base=TICK) as writer:
         writer.write(stamp(0, 48, 64), 0)
         assert not path.exists()
-        assert [p.name for p in tmp_path.iterdir()] == [writer.partial.name]
-        assert writer.partial.name.startswith("a.mp4.")
-        assert writer.partial.name.endswith(".partial")
+        assert [p.name for p in tmp_path.iterdir()] == [writer._partial.path.name]
+        assert writer._partial.path.name.startswith("a.mp4.")
+        assert writer._partial.path.name.endswith(".partial")
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,12 +11,20 @@ import typer
 BENCHMARKS = {
     "train": "one penalty iteration, ours beside a plain loop",
     "data": "rendering people on one core and on all; feeding clips plainly, by seeking, prepared",
+    "anonymize": "velatura anonymize beside deface and beside decoding and encoding alone",
 }
 
 
 def bench(
-    what: Annotated[str, typer.Argument(help="train or data.")] = "",
+    what: Annotated[str, typer.Argument(help="train, data or anonymize.")] = "",
     list_: Annotated[bool, typer.Option("--list", help="List the benchmarks, and stop.")] = False,
+    peer: Annotated[
+        str, typer.Option(help="anonymize: the command of deface, such as peer/bin/deface.")
+    ] = "",
+    model: Annotated[
+        str, typer.Option(help="anonymize: anonymizers, with commas between.")
+    ] = "default,light",
+    rounds: Annotated[int, typer.Option(min=1, help="anonymize: rounds of each side.")] = 5,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Measure speed: both sides in one run, and their ratio.
@@ -29,17 +39,25 @@ def bench(
         for name, sentence in BENCHMARKS.items():
             typer.echo(f"{name}: {sentence}")
         return
-    from velatura.bench import run
     from velatura.errors import unknown
 
     if what not in BENCHMARKS:
         raise unknown("benchmark", what, list(BENCHMARKS))
     typer.echo(f"Measuring {what}; a minute or a few.", err=True)
-    found = run(what)
+    if what == "anonymize":
+        from velatura.deploy.bench import anonymizing
+
+        root = Path(os.environ.get("VELATURA_DATA", "../shared/data")) / "clips"
+        clips = sorted(path for path in root.glob("*") if path.is_file())
+        found = anonymizing(clips, peer=peer, modes=model.split(","), rounds=rounds)
+    else:
+        from velatura.bench import run
+
+        found = run(what)
     if json:
         typer.echo(text.dumps(found))
     else:
         for name, value in found.items():
             typer.echo(
-                f"{name:<24} {value:.2f}" if isinstance(value, float) else f"{name:<24} {value}"
+                f"{name:<48} {value:.2f}" if isinstance(value, float) else f"{name:<48} {value}"
             )

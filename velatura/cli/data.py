@@ -50,10 +50,17 @@ def data(
         float, typer.Option(help="check: carve this share of train as val, by film or subject.")
     ] = 0.0,
     leaky: Annotated[
-        bool, typer.Option("--leaky", help="check pa_hmdb51: keep its test videos in train.")
+        bool,
+        typer.Option(
+            "--leaky", help="check, prepare pa_hmdb51: keep its test videos in the training list."
+        ),
     ] = False,
     names_only: Annotated[
         bool, typer.Option("--names-only", help="check: open no file; seconds instead of minutes.")
+    ] = False,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="check: open every file, and read none to its end."),
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="get, prepare: the folder for what is fetched or decoded.")
@@ -64,7 +71,9 @@ def data(
     form: Annotated[
         str, typer.Option(help="prepare: raw, or jpeg for sets too large for that.")
     ] = "raw",
-    workers: Annotated[int, typer.Option(help="prepare: processes; 0: one per core.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="check, prepare: processes; 0: one per core.")
+    ] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole answer as JSON, with every name.")
     ] = False,
@@ -72,10 +81,11 @@ def data(
     """List the known data sets, check a copy of one, get one, or prepare one for training.
 
     `check` holds a copy against the official lists: counts, missing, extra and unreadable
-    files, labels, films or subjects on two sides of a split, and how frequent each private
-    attribute is. Exit code 0 where nothing is wrong, 1 where something is, 2 where the lists
-    themselves cannot be used. `prepare` decodes every listed video once into a form that is fast
-    to read; the same command again goes on where it stopped, and originals are only read.
+    files (each is read to its end), labels, films or subjects on two sides of a split, what
+    training would miss, and how frequent each private attribute is. Exit code 0 where nothing is
+    wrong, 1 where something is, 2 where the lists themselves cannot be used. `prepare` decodes
+    every listed video once into a form that is fast to read; the same command again goes on where
+    it stopped, and originals are only read.
 
     Examples:
 
@@ -115,8 +125,9 @@ def data(
         return
     with _bar(as_json) as progress:
         report = check(
-            source, ask, labels=labels, val_fraction=val, read=not names_only, progress=progress
-        )
+            source, ask, labels=labels, val_fraction=val, read=not names_only, quick=quick,
+            workers=workers, progress=progress,
+        )  # fmt: skip
     if as_json:
         typer.echo(json.dumps({"ok": report.ok, **asdict(report)}, indent=1))
     else:
@@ -190,14 +201,16 @@ def _prepare(
     there = set(files(ask.root, source.suffixes))
     listing, _ = respelled(listing, there, source.spelling)
     found = {item.path: ask.root / item.path for item in listing.items if item.path in there}
+    listed = {item.path for item in listing.items}
     if not found:
+        lists = f" --annotations {ask.annotations}" if ask.annotations else ""
         raise BadInput(
-            f"None of the {len(listing.items)} listed {kind} is in {ask.root}; "
-            f"`velatura data check {source.name} --root {ask.root}` says what is wrong."
+            f"None of the {len(listed)} listed {kind} is in {ask.root}; "
+            f"`velatura data check {source.name} --root {ask.root}{lists}` says what is wrong."
         )
 
     def announce(plan: Plan) -> None:
-        absent = len(listing.items) - len(found)
+        absent = len(listed) - len(found)
         left = f"; {absent} listed {kind} are not there" if absent else ""
         typer.echo(
             f"{plan.todo} {kind} to decode, {plan.reused} there already{left}. "
@@ -254,7 +267,7 @@ def _print(report: Report) -> None:
 
     console = Console(highlight=False, soft_wrap=False)
     console.print(report.title, markup=False)
-    console.print(f"root: {report.root}", markup=False, soft_wrap=True)
+    console.print(_shown(f"root: {report.root}"), markup=False, soft_wrap=True)
     if report.subset:
         console.print(
             f"A SUBSET: {report.files} files there; {report.here} of the {report.listed} listed "
@@ -289,6 +302,7 @@ def _splits(report: Report) -> Table:
 def _attributes(report: Report) -> Table:
     """A row for each private attribute: how many per cent of the files here have it."""
     from rich.table import Table
+    from rich.text import Text
 
     parts = [part for part in report.parts if part.prevalence]
     table = Table(box=None, pad_edge=False)
@@ -296,7 +310,9 @@ def _attributes(report: Report) -> Table:
     for part in parts:
         table.add_column(part.split, justify="right")
     for name in parts[0].prevalence:
-        table.add_row(name, *(f"{part.prevalence.get(name, 0):.1f}" for part in parts))
+        table.add_row(
+            Text(_shown(name)), *(f"{part.prevalence.get(name, 0):.1f}" for part in parts)
+        )
     table.add_row("chance cMAP", *(f"{part.chance_cmap or 0:.1f}" for part in parts), style="bold")
     return table
 

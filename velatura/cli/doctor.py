@@ -21,8 +21,8 @@ class Check(NamedTuple):
     """One line of the answer.
 
     Attributes:
-        status: "ok"; "warn" where something is slow, scarce or missing that reading and
-            writing video does without; "fail" where it cannot do without.
+        status: "ok"; "warn" where something is slow, scarce or missing that `velatura anonymize`
+            does without; "fail" where it cannot do without.
         name: what was looked at.
         found: what was found.
         remedy: what to do about it; empty where nothing is wrong.
@@ -39,8 +39,9 @@ def doctor(
 ) -> None:
     """Check what this machine can run, and say how to mend what it cannot.
 
-    The exit code is 0 where video can be read and written, and 1 where it cannot: a missing
-    extra is a warning, for `velatura anonymize` with a network of its own, training and reports.
+    A tiny video is anonymized in every way that the package brings, and read back. The exit code
+    is 0 where all of that works and 1 where it does not: a missing extra is a warning, for
+    training and reports.
 
     Example:
 
@@ -66,7 +67,7 @@ def _checks() -> Iterator[Check]:
     """Every check, as soon as it is done: torch takes seconds to import."""
     yield from _machine()
     yield from _packages()
-    yield _video()
+    yield from _video()
     yield from _torch()
     yield _cache()
 
@@ -86,10 +87,13 @@ def _machine() -> Iterator[Check]:
     there = next(folder for folder in (runs, *runs.parents) if folder.exists())
     free = shutil.disk_usage(there).free / GIB
     remedy = "free some space: runs and the cache of generated people need a few GiB"
-    low = free < 3
-    yield Check(
-        "warn" if low else "ok", "disk", f"{free:.1f} GiB free for {runs}", remedy if low else ""
-    )
+    status = "ok"
+    if free < 3:
+        status = "warn"
+    if free < 0.05:
+        status, remedy = "fail", "free some space: there is none for an output"
+    found = f"{free:.1f} GiB free for {runs}"
+    yield Check(status, "disk", found, remedy if status != "ok" else "")
 
 
 def _packages() -> Iterator[Check]:
@@ -117,7 +121,22 @@ def _installed(package: str) -> bool:
     return True
 
 
-def _video() -> Check:
+def _video() -> Iterator[Check]:
+    """What `velatura anonymize` needs: in one line where all is there, else a line for each fault.
+
+    Importing the libraries and loading each model says less than anonymizing with it does.
+    """
+    encoder = _encoder()
+    if encoder.status == "fail":
+        yield encoder
+        return
+    checks = [encoder, _runtime(), *_anonymizers()]
+    good = [check.found for check in checks if check.status == "ok"]
+    yield Check("ok", "video", "; ".join(good))
+    yield from (check for check in checks if check.status != "ok")
+
+
+def _encoder() -> Check:
     try:
         import av
     except ImportError as error:
@@ -128,6 +147,61 @@ def _video() -> Check:
         found = f"PyAV {av.__version__} without libx264"
         return Check("fail", "video", found, "install PyAV's own wheel: pip install av")
     return Check("ok", "video", f"PyAV {av.__version__}, writes H.264")
+
+
+def _runtime() -> Check:
+    """What runs packaged and exported networks."""
+    try:
+        import onnxruntime
+    except Exception as error:  # a wheel for another machine fails in many ways
+        found = f"does not load: {error}"
+        return Check("fail", "onnxruntime", found, "pip install onnxruntime")
+    providers = ", ".join(
+        name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()
+    )
+    return Check("ok", "onnxruntime", f"onnxruntime {onnxruntime.__version__} ({providers})")
+
+
+def _anonymizers() -> Iterator[Check]:
+    """A tiny video through every mode and packaged model, from file to file."""
+    import tempfile
+    from fractions import Fraction
+
+    import numpy as np
+
+    from velatura.deploy.anonymizer import Anonymizer, names
+    from velatura.deploy.file import anonymize_video
+    from velatura.video.probe import probe
+    from velatura.video.write import VideoWriter
+
+    remedy = "install velatura again: pip install --force-reinstall velatura"
+    height, width, frames = 48, 64, 6
+    works = []
+    try:
+        with tempfile.TemporaryDirectory(prefix="velatura-doctor-") as folder:
+            source, copy = Path(folder) / "source.mp4", Path(folder) / "copy.mp4"
+            with VideoWriter(source, width, height, time_base=Fraction(1, 25)) as writer:
+                for i in range(frames):
+                    image = np.full((height, width, 3), 60, np.uint8)
+                    image[12:36, 6 * i : 6 * i + 24] = (200, 120, 40)
+                    writer.write(image, i)
+            for name in names():
+                try:
+                    anonymizer = Anonymizer.load(name)
+                    anonymize_video(source, copy, anonymizer, overwrite=True)
+                    info = probe(copy, count=True)
+                    got = (info.height, info.width, info.frames)
+                    if got != (height, width, frames):
+                        raise ValueError(f"the copy is {got}, not {(height, width, frames)}")
+                    works.append(name)
+                except Exception as error:  # whatever it is, the next one is tried
+                    yield Check("fail", "anonymizer", f"{name}: {error}", remedy)
+    except Exception as error:
+        remedy = "mend the folder for temporary files, or name another in TMPDIR"
+        yield Check("fail", "anonymizer", f"no tiny video can be written: {error}", remedy)
+        return
+    if works:
+        yield Check("ok", "anonymizer", f"anonymizes with {', '.join(works)}")
 
 
 def _torch() -> Iterator[Check]:

@@ -12,22 +12,23 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from velatura.config import cache_folder, config, digest
-from velatura.data._lists import catalog
+from velatura.data._lists import attributes, catalog
 from velatura.data._lists.disk import files, respelled
 from velatura.data._lists.listing import Listing, Video
 from velatura.data._lists.source import Ask
 from velatura.data._lists.splits import val_groups
+from velatura.data._store import prepare as preparing
 from velatura.data._store.frames import StoredFrames
 from velatura.data._store.prepare import prepare
 from velatura.data._store.store import Store
 from velatura.errors import BadInput, unknown
-from velatura.layout import ClipSet, Splits
+from velatura.layout import ClipSet, Splits, marked_leaky
 
 __all__ = [
     "ClipConfig",
@@ -78,9 +79,14 @@ class ClipConfig(ItemConfig):
 
     Attributes:
         classes: the classes to use; all when empty.
+        labels: a JSONL file of private attributes of your own, a line per video, in the place of
+            the data set's; see :mod:`velatura.data._lists.attributes`.
     """
 
     classes: tuple[str, ...] = ()
+    labels: str = ""
+
+    LATER: ClassVar[Mapping[str, Any]] = {"labels": ""}
 
 
 @config
@@ -138,15 +144,18 @@ def load_official(
             root=root,
             annotations=Path(cfg.annotations) if cfg.annotations else None,
             split=getattr(cfg, "split", 0) or None,
+            leaky=getattr(cfg, "leaky", False),
         )
     )
-    listing = change(listing)
+    listing = labelled(change(listing), cfg, source.spelling)
     there = files(root, source.suffixes)
     listing, _ = respelled(listing, there, source.spelling)
     rows = _wanted(listing, cfg)
     absent = {row.path for row in rows} - set(there)
     if absent:
         more = f" --annotations {cfg.annotations}" if cfg.annotations else ""
+        labels = getattr(cfg, "labels", "")
+        more += f" --labels {labels}" if labels else ""
         how = f"`velatura data check {name} --root {root}{more}` names them all"
         if cfg.missing == "refuse" or len(absent) == len(rows):
             raise BadInput(
@@ -160,6 +169,14 @@ def load_official(
             images=tuple(i for i in listing.images if i.path not in absent),
         )
     return load(listing, root, cfg, progress)
+
+
+def labelled(
+    listing: Listing, cfg: ItemConfig, spelling: Callable[[str], str] | None = None
+) -> Listing:
+    """The listing with the private attributes of ``labels``, where that names a file."""
+    given = getattr(cfg, "labels", "")
+    return attributes.given(listing, Path(given), spelling) if given else listing
 
 
 def load(listing: Listing, root: Path, cfg: ItemConfig, progress: Progress | None = None) -> Splits:
@@ -177,14 +194,11 @@ def load(listing: Listing, root: Path, cfg: ItemConfig, progress: Progress | Non
     """
     rows = _chosen(listing, cfg)
     names = cfg.attributes or listing.attribute_names
-    rows = _split(rows, cfg)
+    rows = _split(rows, cfg, listing.leaky)
     _check(rows, names, bool(listing.videos))
     store = prepared(root, rows, cfg, progress)
-    if skipped := [row.path for row in rows if row.path not in store]:
-        reason = store.skipped[skipped[0]]
-        note("%d of %d files left out, %s first: %s", len(skipped), len(rows), skipped[0], reason)
-        rows = [row for row in rows if row.path in store]
-        _check(rows, names, bool(listing.videos))
+    rows = readable(rows, store)
+    _check(rows, names, bool(listing.videos))
 
     actions = sorted({row.action for row in rows})
     groups = {group: i for i, group in enumerate(sorted({row.group for row in rows}))}
@@ -208,9 +222,36 @@ def load(listing: Listing, root: Path, cfg: ItemConfig, progress: Progress | Non
                 attribute_names=tuple(names),
                 name=f"{listing.name}/{split}",
                 fingerprint=digest([actions, list(names), labels, [cfg.height, cfg.width]]),
+                files=frozenset(row.path for row in mine if row.action),
             )
         )
+    if listing.leaky:
+        for said in listing.notes:
+            note("%s", said)
+        parts = [marked_leaky(part) for part in parts]
     return Splits(*parts)
+
+
+def readable(rows: list[Video], store: Store) -> list[Video]:
+    """The rows that could be decoded; the others are told.
+
+    Raises:
+        BadInput: more of them could not than is tolerated.
+    """
+    paths = sorted({row.path for row in rows})
+    skipped = [path for path in paths if path not in store]
+    if not skipped:
+        return rows
+    few = "; ".join(f"{path}: {store.skipped[path]}" for path in skipped[: preparing.FEW])
+    more = f" And {len(skipped) - preparing.FEW} more." if len(skipped) > preparing.FEW else ""
+    told = f"{len(skipped)} of {len(paths)} files cannot be read"
+    if len(skipped) > preparing.TOLERATED * len(paths):
+        raise BadInput(
+            f"{told}, more than {preparing.TOLERATED:.0%}: {few}{more} Get intact copies, or take "
+            "them out of the lists."
+        )
+    note("%s and are left out: %s%s", told, few, more)
+    return [row for row in rows if row.path in store]
 
 
 def folder_of(root: str) -> Path:
@@ -262,11 +303,16 @@ def _chosen(listing: Listing, cfg: ItemConfig) -> list[Video]:
     return labelled
 
 
-def _split(rows: list[Video], cfg: ItemConfig) -> list[Video]:
-    """The rows in the order train, val, test, with groups kept apart and val filled."""
+def _split(rows: list[Video], cfg: ItemConfig, leaky: bool = False) -> list[Video]:
+    """The rows in the order train, val, test, with groups kept apart and val filled.
+
+    Args:
+        leaky: test videos stand in train because they were asked for, and so they stay.
+    """
     by_split = {s: [row for row in rows if row.split == s] for s in SPLITS}
     if cfg.drop_shared_groups:
-        for mine, others in (("val", ("test",)), ("train", ("val", "test"))):
+        for mine, apart in (("val", ("test",)), ("train", ("val", "test"))):
+            others = [other for other in apart if not (leaky and other == "test")]
             taken = {row.group for other in others for row in by_split[other]}
             kept = [row for row in by_split[mine] if row.group not in taken]
             if dropped := len(by_split[mine]) - len(kept):

@@ -45,7 +45,7 @@ def load(cfg: Config, progress: _clips.Progress | None = None) -> Splits:
         BadInput: one sentence that names the folder, line, video, class or attribute.
     """
     root, annotations = _clips.folder_of(cfg.root), Path(cfg.annotations)
-    listing = videos.read(annotations)
+    listing = _clips.labelled(videos.read(annotations), cfg)
     for video in listing.videos:
         if not (root / video.path).is_file():
             raise BadInput(f"{annotations} names {video.path}, which is not in {root}.")

@@ -7,13 +7,17 @@
 The test's items are single frames of the 515 videos that somebody labelled in full, with the six
 attributes that both sets have (:data:`velatura.data._lists.pa_hmdb51.SCORED`). Intervals are over
 films. Source: protocol K2 of the paper's table 1.
+
+``[data]`` must not train on the videos that are tested on here: ``pa_hmdb51`` leaves them out, and
+others that hold them are refused, unless ``leaky = true`` asks for it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -26,7 +30,7 @@ from velatura.data._lists.listing import Listing
 from velatura.data._store.frames import StoredFrames
 from velatura.data._store.store import Store
 from velatura.errors import BadInput
-from velatura.layout import ClipSet, Splits
+from velatura.layout import ClipSet, Splits, marked_leaky
 
 READING = {name: pa_hmdb51.VISPR1[name] for name in pa_hmdb51.SCORED}
 
@@ -39,11 +43,15 @@ class Config(_clips.ImageConfig):
         videos: the class folders of HMDB51.
         lists: the folder of PrivacyAttributes and of HMDB51's lists.
         every: of the labelled frames of a video, every so many is an item.
+        leaky: allow ``[data]`` to train on these videos, and mark every result.
     """
 
     videos: str
     lists: str = ""
     every: Annotated[int, Field(ge=1)] = 1
+    leaky: bool = False
+
+    LATER: ClassVar[Mapping[str, Any]] = {"leaky": False}
 
 
 class Picked:
@@ -66,7 +74,8 @@ def load(cfg: Config, progress: _clips.Progress | None = None) -> Splits:
     train, val, _ = _clips.load_official("vispr1", cfg, progress, _scored)
     parts = (train, val, _frames(cfg, train, progress))
     names = (f"vispr1_to_pa_hmdb51/{split}" for split in Splits._fields)
-    return Splits(*(replace(part, name=name) for part, name in zip(parts, names, strict=True)))
+    found = [replace(part, name=name) for part, name in zip(parts, names, strict=True)]
+    return Splits(*(marked_leaky(part) if cfg.leaky else part for part in found))
 
 
 def _scored(listing: Listing) -> Listing:
@@ -101,7 +110,7 @@ def _frames(cfg: Config, train: ClipSet, progress: _clips.Progress | None) -> Cl
         zip((video.path for video in listing.videos), pa_hmdb51.annotated(folder), strict=True)
     )
     store = _clips.prepared(root, there, cfg, progress)
-    there = [video for video in there if video.path in store]
+    there = _clips.readable(there, store)
     stored = StoredFrames(store, [v.path for v in there], cfg.height, cfg.width)
     films = sorted({hmdb51.film(video.path) for video in there})
     asked = [list(READING).index(name) for name in train.attribute_names]
@@ -127,6 +136,7 @@ def _frames(cfg: Config, train: ClipSet, progress: _clips.Progress | None) -> Cl
         attribute_names=train.attribute_names,
         name=train.name,
         fingerprint=digest([_digests(store, there), picked.numbers.tolist(), attributes.tolist()]),
+        files=frozenset(video.path for video in there),
     )
 
 

@@ -10,7 +10,8 @@ the penalty; compare them with ``diff``. Three players:
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -39,6 +40,10 @@ class Config:
     anneal: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Last share of the steps, over which f_A's rate falls to zero; the paper's is constant."""
     lr_anonymizer: Annotated[float, Field(gt=0)] = 4e-5
+    lr_identity: Annotated[float, Field(gt=0)] | None = None
+    """f_A's rate in the steps of reconstruction, where it is another."""
+
+    LATER: ClassVar[Mapping[str, Any]] = {"lr_identity": None}
     lr_target: Annotated[float, Field(gt=0)] = 1e-4
     lr_budget: Annotated[float, Field(gt=0)] = 1e-4
 
@@ -114,8 +119,10 @@ def train(players: Players, cfg: Config, loop: Loop) -> None:
     for step in loop.steps(cfg.identity_steps + cfg.steps):
         batch = loop.batches.at(step)
         released = None
-        loop.rate(f_A, cfg.lr_anonymizer, cfg.identity_steps + cfg.steps, anneal=cfg.anneal)
-        if step < cfg.identity_steps:
+        early = step < cfg.identity_steps
+        lr = cfg.lr_identity if early and cfg.lr_identity else cfg.lr_anonymizer
+        loop.rate(f_A, lr, cfg.identity_steps + cfg.steps, anneal=cfg.anneal)
+        if early:
             with loop.precision():
                 terms = step_identity(players, batch)
             loop.update(f_A, terms, "identity")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
 
-from velatura.config import config
+from velatura.config import build, config
 from velatura.errors import BadInput
 from velatura.layout import ClipSet, Frames, Labels, Splits
 from velatura.training import fit
@@ -52,14 +53,29 @@ class Config:
     """Epochs on the release."""
     lr: Annotated[float, Field(gt=0)] = 2e-3
     batch: Annotated[int, Field(ge=2)] = 32
+    fits: dict[Literal["targets", "attackers"], dict[str, Any]] = Field(default_factory=dict)
+    """What targets, or attackers, do otherwise: keys of :class:`velatura.training.fit.Config`."""
+    mirror: bool = True
+    """A test window counts with its mirror image."""
     replicates: Annotated[int, Field(ge=100)] = 1000
     """Bootstrap replicates of the intervals."""
+
+    LATER: ClassVar[Mapping[str, Any]] = {"fits": {}, "mirror": True}
 
     def __post_init__(self) -> None:
         for key in ("targets", "attackers", "seeds", "target_seeds"):
             given = getattr(self, key)
             if len(set(given)) < len(given):
                 raise BadInput(f"evaluation.{key} names one twice: {list(given)}.")
+        for labels in ("actions", "attributes"):
+            if self.learning(labels).epochs < 1:
+                raise BadInput("evaluation.fits: an examiner learns for at least one epoch.")
+
+    def learning(self, labels: Labels) -> fit.Config:
+        """How an examiner learns from a release."""
+        who: Literal["targets", "attackers"] = "targets" if labels == "actions" else "attackers"
+        common = {"epochs": self.epochs, "lr": self.lr, "batch": self.batch}
+        return build(fit.Config, {**common, **self.fits.get(who, {})}, f"evaluation.fits.{who}")
 
 
 class Examination:
@@ -102,14 +118,13 @@ def examine(
     if all_alike(released.train):
         # Nothing tells items apart, so nothing can be learnt: every score is the same.
         return Examination(network.state_dict(), np.zeros((len(released.test), outputs)))
-    settings = fit.Config(epochs=epochs, lr=cfg.lr, batch=cfg.batch)
+    settings = replace(cfg.learning(labels), epochs=epochs)
     network = fit.fit(
         network, released.train, released.val, labels, settings, window,
         10_000 + seed, fabric, progress,
     )  # fmt: skip
-    return Examination(
-        network.state_dict(), fit.predict(network, released.test, labels, window, fabric)
-    )
+    scores = fit.predict(network, released.test, labels, window, fabric, mirror=cfg.mirror)
+    return Examination(network.state_dict(), scores)
 
 
 class Statistics(NamedTuple):

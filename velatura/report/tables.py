@@ -6,6 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
+from velatura.layout import LEAKY
 from velatura.report.findings import label
 from velatura.report.run import number, span
 
@@ -56,12 +57,14 @@ def to_markdown(summary: dict[str, Any]) -> str:
         "are 1 on raw video and 0 at chance. 95 % intervals over test people in brackets. L is "
         "against the strongest attacker of this run: a lower bound on what can be read."
     )
-    return "\n".join([*lines, "", legend, ""])
+    marks = [f"**{name}: test videos were trained on.**\n" for name in _leaky(summary)]
+    return "\n".join([*marks, *lines, "", legend, ""])
 
 
 def to_csv(summary: dict[str, Any]) -> str:
     """Every field of every row, one column each; intervals as ``_low`` and ``_high``."""
-    flat = [_flat(row) for row in summary["rows"]]
+    mark = {"dataset": ", ".join(names)} if (names := _leaky(summary)) else {}
+    flat = [{**_flat(row), **mark} for row in summary["rows"]]
     columns = list(dict.fromkeys(key for row in flat for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -90,7 +93,8 @@ def terminal_table(summary: dict[str, Any]) -> Table:
                 cell.append(f" {short}", style="not bold dim")
             cells.append(cell)
         lines.append([*cells, Text(str(row.get("strongest") or ""), style="dim")])
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    title = Text(", ".join(_leaky(summary)), style="bold red") or None
+    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for i, heading in enumerate(["Method", *(heading for _, heading, _ in COLUMNS)]):
         widest = max([len(heading), *(len(line[i]) for line in lines)])  # never cut a number
         table.add_column(heading, justify="right" if i else "left", no_wrap=True, min_width=widest)
@@ -98,6 +102,14 @@ def terminal_table(summary: dict[str, Any]) -> Table:
     for line in lines:
         table.add_row(*line)
     return table
+
+
+def _leaky(summary: dict[str, Any]) -> list[str]:
+    """The names of data sets that say of themselves that their test was trained on."""
+    data = summary.get("data")
+    private = data.get("private") if isinstance(data, dict) else None
+    named = [summary.get("dataset"), private.get("name") if isinstance(private, dict) else None]
+    return [str(name) for name in named if str(name).startswith(LEAKY)]
 
 
 def _all_rows(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

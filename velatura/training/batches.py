@@ -6,8 +6,9 @@ processes see together exactly what one would.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int64
@@ -44,6 +45,10 @@ class Config:
     augment: Augment | None = None
     """Crops of varying size and varied colours, and a centre crop for tests; where it is absent,
     windows shift and mirror, and nothing else."""
+    images: Augment | None = None
+    """The same for the images of ``[private]``; as ``augment`` where it is absent."""
+
+    LATER: ClassVar[Mapping[str, Any]] = {"images": None}
 
     def science(self) -> dict[str, Any]:
         """What a network that learns from such batches depends on; a neutral value of a key that
@@ -133,7 +138,7 @@ class Batches:
             generator(self.seed, "views", step),
             size=cfg.size,
             shift=cfg.shift,
-            augment=cfg.augment,
+            augment=self.view_window.augment,
         )
         parts = (
             clips,

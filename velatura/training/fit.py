@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -36,13 +36,21 @@ __all__ = ["Config", "fit", "predict"]
 class Config:
     """How long and how fast to learn."""
 
-    epochs: Annotated[int, Field(ge=1)] = 4
+    epochs: Annotated[int, Field(ge=0)] = 4
+    """With none, the network stays as it is given."""
     lr: Annotated[float, Field(gt=0)] = 2e-3
-    """Peak of a one-cycle schedule."""
+    """The schedule's peak."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.02
+    """AdamW's; at 0 it is Adam."""
     batch: Annotated[int, Field(ge=2)] = 32
     light: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Brightness and contrast augmentation."""
+    schedule: Literal["one cycle", "cosine", "plateau"] = "one cycle"
+    """See :func:`_shape`."""
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Label smoothing of actions."""
+
+    LATER: ClassVar[Mapping[str, Any]] = {"schedule": "one cycle", "smoothing": 0.05}
 
 
 def fit(
@@ -70,17 +78,20 @@ def fit(
     window = windows.of(train, window)
     windows.check(train, window)
     network = prepare(network, fabric.device)
+    if not cfg.epochs:
+        return network.eval()
     size = min(cfg.batch, len(train))
     per_epoch = len(train) // size
     total = cfg.epochs * per_epoch
     optimizer = torch.optim.AdamW(
         network.parameters(), cfg.lr, weight_decay=cfg.weight_decay, fused=True
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _one_cycle(step / total))
+    lowest, drops = float("inf"), 0  # of the training loss; of the rate, on a plateau
     best, weights = float("inf"), copy.deepcopy(network.state_dict())
     for epoch in range(cfg.epochs):
         network.train()
         order = torch.randperm(len(train), generator=generator(seed, "order", epoch)).numpy()
+        losses = 0.0
         for i in range(per_epoch):
             step = epoch * per_epoch + i
             items = order[i * size : (i + 1) * size]
@@ -89,21 +100,28 @@ def fit(
             clips = windows.varied(stored, window, draw, cfg.light).to(fabric.device)
             with fabric.autocast():
                 logits = network(clips)
-            loss = _loss(logits, _answers(train, labels, items).to(fabric.device), labels)
+            answers = _answers(train, labels, items).to(fabric.device)
+            loss = _loss(logits, answers, labels, cfg.smoothing)
+            losses += loss.item()
             if not torch.isfinite(loss):
                 raise Failure(
                     f"Fit on {train.name}, step {step}: the loss is {loss.item()}; lower its lr."
                 )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            for group in optimizer.param_groups:
+                group["lr"] = cfg.lr * _shape(cfg.schedule, step / total) * 0.2**drops
             optimizer.step()
-            schedule.step()
             if progress:
                 progress(step + 1, total)
+        if losses >= lowest and cfg.schedule == "plateau" and epoch + 1 > RISE * cfg.epochs:
+            drops += 1
+        lowest = min(lowest, losses)
         if epoch + 1 < cfg.epochs / 2:
             continue
         scores = torch.from_numpy(predict(network, val, labels, window, fabric, quick=True))
-        score = float(_loss(scores, _answers(val, labels, np.arange(len(val))), labels))
+        told = _answers(val, labels, np.arange(len(val)))
+        score = float(_loss(scores, told, labels, cfg.smoothing))
         if score < best:
             best, weights = score, copy.deepcopy(network.state_dict())
     if not math.isfinite(best):
@@ -121,6 +139,7 @@ def predict(
     fabric: Fabric,
     batch: int = 64,
     quick: bool = False,
+    mirror: bool = True,
 ) -> Float[np.ndarray, "n k"]:
     """Logits of every video: of the centre of its windows, and of their mirror images.
 
@@ -130,6 +149,7 @@ def predict(
     Args:
         labels: actions give a softmax, attributes a sigmoid each.
         quick: one window, the middle one, and no mirror image.
+        mirror: look at mirror images.
 
     Returns:
         Logits; with more than one window the logarithm, or for attributes the log odds, of the
@@ -146,7 +166,7 @@ def predict(
             clips = windows.central(stored, window).to(fabric.device)
             with fabric.autocast():
                 scores = network(clips).float()
-                if not quick:
+                if mirror and not quick:
                     scores = (scores + network(clips.flip(-1)).float()) / 2
             seen.append(scores)
         out.append(seen[0] if len(seen) == 1 else _mean_probability(torch.stack(seen), labels))
@@ -180,14 +200,26 @@ def check_labels(data: ClipSet, labels: Labels) -> None:
                 )
 
 
-def _one_cycle(progress: float) -> float:
-    """Share of the peak rate: a linear rise over the first quarter, then a cosine to zero.
+RISE = 0.05  # of the epochs: 5 of 100
 
+
+def _shape(schedule: str, progress: float) -> float:
+    """Share of the peak rate at a share of the steps.
+
+    ``"one cycle"``: a linear rise over the first quarter, then a cosine to zero.
     Source: Smith and Topin, 2018, https://arxiv.org/abs/1708.07120
+
+    ``"cosine"``: the same with a rise over the first twentieth. ``"plateau"``: that rise, then
+    constant; the caller divides it by five after an epoch whose training loss is no lower than
+    every one before. Source: Aslam and Nasrollahi, 2025, section 4.2 (the plateau), and TeD-SPAD's
+    code, 2023 (the cosine), https://arxiv.org/abs/2504.14301, https://arxiv.org/abs/2308.11072
     """
-    if progress < 0.25:
-        return 0.05 + 0.95 * progress / 0.25
-    return 0.5 * (1 + math.cos(math.pi * (progress - 0.25) / 0.75))
+    rise, low = (0.25, 0.05) if schedule == "one cycle" else (RISE, 0.01)
+    if progress < rise:
+        return low + (1 - low) * progress / rise
+    if schedule == "plateau":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (progress - rise) / (1 - rise)))
 
 
 def _answers(data: ClipSet, labels: Labels, items: np.ndarray) -> Tensor:
@@ -196,7 +228,7 @@ def _answers(data: ClipSet, labels: Labels, items: np.ndarray) -> Tensor:
     return torch.from_numpy(data.attributes[items]).float()
 
 
-def _loss(logits: Tensor, answers: Tensor, labels: Labels) -> Tensor:
+def _loss(logits: Tensor, answers: Tensor, labels: Labels, smoothing: float) -> Tensor:
     if labels == "actions":
-        return F.cross_entropy(logits.float(), answers, label_smoothing=0.05)
+        return F.cross_entropy(logits.float(), answers, label_smoothing=smoothing)
     return F.binary_cross_entropy_with_logits(logits.float(), answers)

@@ -29,31 +29,31 @@ KEPT = 0.8  # of the picture's sides, in a test: the mean of what training crops
 
 
 def of(data: ClipSet, cfg: Config) -> Config:
-    """The windows of a data set: as configured; of images, each one twice.
+    """The windows of a data set: as configured; of images, each one twice, varied as images are.
 
     An image stands still: the shortest clip says all of it, and networks of clips take two
     frames at least.
     """
     if data.lengths.max(initial=0) > 1:
         return cfg
-    return replace(cfg, frames=min(cfg.frames, 2), stride=1, starts=1)
+    varied = cfg.images or cfg.augment
+    return replace(cfg, frames=min(cfg.frames, 2), stride=1, starts=1, augment=varied)
 
 
 def check(data: ClipSet, cfg: Config) -> None:
-    """Refuse windows that do not fit into the data's pictures.
+    """Refuse windows that are larger than the data's pictures.
+
+    No video is too short: it runs back and forth, also where all of them are.
 
     Raises:
-        BadInput: the window is larger than the picture; or longer than every video.
+        BadInput: the window is larger than the picture.
     """
     _, _, h, w = data.frames.shape
-    longest = int(data.lengths.max(initial=0))
-    # A crop that is scaled fits always, and an image stands still for as long as is asked.
-    wide = cfg.augment is None and cfg.size > min(h, w)
-    if (data.frames.shape[0] > len(data) and cfg.frames > longest) or wide:
+    # A crop that is scaled fits always.
+    if cfg.augment is None and cfg.size > min(h, w):
         raise BadInput(
-            f"A window of {cfg.frames} frames of {cfg.size} px does not fit the videos "
-            f"of {data.name}: at most {longest} frames, {w} x {h} px; lower batches.frames or "
-            "batches.size."
+            f"A window of {cfg.size} px does not fit the pictures of {data.name}, {w} x {h} px; "
+            "lower batches.size, or take larger pictures."
         )
 
 

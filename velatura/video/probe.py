@@ -12,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 from av.container import InputContainer
+from av.filter import Graph
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
@@ -32,18 +33,20 @@ class VideoInfo:
         rotation: degrees counterclockwise, 0, 90, 180 or 270, that the file asks a player
             to turn the stored picture by. ``read_frames`` has done it already.
         frames: how many pictures; counted where the container does not say.
+        declared: how many the container says there are; 0 where it does not.
         rate: average pictures per second; None where the container does not say.
         time_base: seconds of one timestamp unit.
         duration: seconds, or None where the container does not say.
         sample_aspect: width over height of one pixel as shown; 1 for square pixels.
         codec: the decoder's name, such as ``"h264"``.
-        has_audio: True where there is a sound track. None is ever written.
+        has_audio: True where there is a sound track.
     """
 
     width: int
     height: int
     rotation: int
     frames: int
+    declared: int
     rate: Fraction | None
     time_base: Fraction
     duration: Fraction | None
@@ -64,8 +67,9 @@ def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]
         what = "a folder, not a video file" if path.is_dir() else "not there"
         raise BadInput(f"{path} is {what}; name one video file.")
     try:
-        # "file:" keeps a colon in a name from being taken for a network address.
-        container = av.open(f"file:{path}")
+        # "file:" keeps a colon in a name from being taken for a network address. A title in
+        # some other encoding says nothing of the pictures.
+        container = av.open(f"file:{path}", metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         reason = error.strerror or type(error).__name__
         raise BadInput(f"{path} cannot be read as a video: {reason}.") from error
@@ -91,8 +95,7 @@ def display_matrix(frame: av.VideoFrame) -> Matrix:
     Raises:
         BadInput: an angle that is not a quarter turn.
     """
-    data: Any  # PyAV's annotation says str
-    for data in frame.side_data:
+    for data in _side_data(frame):
         if data.type.name == "DISPLAYMATRIX":
             fixed = np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2] / 65536
             a, b, c, d = (int(v) for v in fixed.round().ravel())
@@ -104,6 +107,40 @@ def display_matrix(frame: av.VideoFrame) -> Matrix:
                 )
             return a, b, c, d
     return UPRIGHT
+
+
+def _side_data(frame: av.VideoFrame) -> list[Any]:
+    """What travels with a picture, as far as PyAV has names for it.
+
+    One kind that it does not know, such as a photograph's EXIF, makes it refuse all of them, also
+    the display matrix that FFmpeg made of the EXIF's orientation. FFmpeg's own filter takes such
+    kinds away, one after the other.
+    """
+    kinds: list[str] = []
+    while True:
+        try:
+            return list(frame.side_data)
+        except ValueError as error:  # "31 is not a valid Type"
+            number = str(error).partition(" ")[0]
+            if not number.isdecimal() or number in kinds:
+                raise
+            kinds.append(number)
+            frame = _without(frame, number)
+
+
+def _without(frame: av.VideoFrame, kind: str) -> av.VideoFrame:
+    """The picture without one kind of side data, by FFmpeg's number for it."""
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1)
+    )
+    graph.link_nodes(
+        source, graph.add("sidedata", f"mode=delete:type={kind}"), graph.add("buffersink")
+    ).configure()
+    graph.push(frame)
+    left = graph.pull()
+    assert isinstance(left, av.VideoFrame)
+    return left
 
 
 def probe(path: str | Path, *, count: bool = False) -> VideoInfo:
@@ -141,6 +178,7 @@ def probe(path: str | Path, *, count: bool = False) -> VideoInfo:
             height=height,
             rotation=first.rotation % 360,
             frames=stream.frames if stream.frames and not count else _count(path),
+            declared=stream.frames,
             rate=stream.average_rate or stream.guessed_rate,
             time_base=time_base,
             duration=duration,

@@ -7,6 +7,7 @@ lets that be known.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -20,9 +21,23 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from velatura.errors import BadInput
+from velatura.video._whole import cut_short
 from velatura.video.probe import display_matrix, open_video
 
-__all__ = ["Frame", "read_clip", "read_frames"]
+__all__ = ["Damaged", "Frame", "read_clip", "read_frames"]
+
+
+class Damaged(BadInput):
+    """A file that gives fewer frames than it should.
+
+    Attributes:
+        frames: how many decoded before it broke.
+        declared: how many its header counts; 0 where it does not.
+    """
+
+    frames: int = 0
+    declared: int = 0
+
 
 # FFmpeg's AVCOL_SPC_UNSPECIFIED: the file does not say how its colours are coded.
 UNSPECIFIED = 2
@@ -55,8 +70,8 @@ def read_frames(path: str | Path, size: tuple[int, int] | None = None) -> Iterat
         size: (height, width) to scale to, by area; None keeps the size as shown.
 
     Raises:
-        BadInput: not a readable video; damaged or truncated (the message says after how
-            many frames); without usable timestamps; or changing its size midway.
+        Damaged: damaged or truncated; the message says after how many frames.
+        BadInput: not a readable video; without usable timestamps; or changing its size midway.
     """
     scaler = VideoReformatter()
     for index, (frame, pts, time_base) in enumerate(_decode(path)):
@@ -114,11 +129,14 @@ def _decode(path: str | Path) -> Iterator[tuple[av.VideoFrame, int, Fraction]]:
         shape: tuple[int, int] | None = None
         time_base = stream.time_base or Fraction(1, av.time_base)
 
-        def damaged(reason: str) -> BadInput:
-            return BadInput(
-                f"{path} is damaged: {count} frames decode, then {reason}. "
+        def damaged(reason: str) -> Damaged:
+            total = f" of {stream.frames}" if stream.frames else ""
+            error = Damaged(
+                f"{path} is damaged: {count}{total} frames decode, then {reason}. "
                 "Get an intact copy, or re-encode the part that plays."
             )
+            error.frames, error.declared = count, stream.frames
+            return error
 
         packets = container.demux(stream)
         while True:
@@ -154,8 +172,7 @@ def _decode(path: str | Path) -> Iterator[tuple[av.VideoFrame, int, Fraction]]:
                 yield frame, pts, time_base
                 count += 1
 
-        # Matroska has no field for it, but some writers leave a tag.
-        declared = stream.frames or int(stream.metadata.get("NUMBER_OF_FRAMES", 0))
+        declared = declared_frames(stream)
         if count < declared - edited_away:
             raise damaged(f"it ends, where its header declares {declared - edited_away}")
         end = _declared_end(container, stream)
@@ -163,17 +180,26 @@ def _decode(path: str | Path) -> Iterator[tuple[av.VideoFrame, int, Fraction]]:
             # Its last frame is shown until ``end``, for no longer than any other.
             if end - previous * time_base > Fraction(3, 2) * longest * time_base + MILLISECOND:
                 raise damaged(f"it ends, where its header declares {float(end):.3f} seconds")
+        if not declared and cut_short(path):
+            raise damaged("it ends in the middle of a part")
         if not count:
             raise BadInput(f"{path} holds no frames.")
+
+
+def declared_frames(stream: VideoStream) -> int:
+    """How many pictures a file says it holds; 0 where it does not say."""
+    # Matroska has no field for it, but some writers leave a tag.
+    tag = stream.metadata.get("NUMBER_OF_FRAMES", "")
+    return stream.frames or (int(tag) if re.fullmatch(r"\d{1,12}", tag, re.ASCII) else 0)
 
 
 def _declared_end(container: InputContainer, stream: VideoStream) -> Fraction | None:
     """When a Matroska file's pictures should end, in seconds; its header counts no frames."""
     if "matroska" not in container.format.name:
         return None
-    if tag := stream.metadata.get("DURATION"):  # such as 00:00:02.966000000
-        hours, minutes, seconds = tag.split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
+    tag = stream.metadata.get("DURATION", "")  # such as 00:00:02.966000000
+    if found := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", tag, re.ASCII):
+        return int(found[1]) * 3600 + int(found[2]) * 60 + Fraction(found[3])
     if container.duration and len(container.streams) == 1:
         return Fraction(container.duration, av.time_base)
     return None

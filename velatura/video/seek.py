@@ -28,7 +28,7 @@ from av.video.stream import VideoStream
 from velatura.errors import BadInput
 from velatura.video._restart import JUDGES, Doubt, Picture
 from velatura.video.probe import open_video, stamp
-from velatura.video.read import frames_from_start, upright
+from velatura.video.read import declared_frames, frames_from_start, upright
 
 __all__ = ["FrameIndex", "index_frames", "read_window"]
 
@@ -101,7 +101,7 @@ class _Survey:
         context = stream.codec_context
         self.doubt, self.frames = "", 0
         self.delay = context.reorder_depth
-        self.declared = stream.frames or int(stream.metadata.get("NUMBER_OF_FRAMES", 0))
+        self.declared = declared_frames(stream)
         self.in_stored_order = container.format.name == "avi"
         self.rows: list[tuple[int, int]] = []  # time shown, place
         self.pictures: list[Picture] = []

@@ -1,26 +1,31 @@
 """A video file that appears under its name when it is complete, and not before.
 
 Frames go to a file beside the destination, whose name ends in ``.partial``. When all are
-written, flushed to the disk and their times read back equal, it is renamed. On any error,
-interrupts included, it is removed. Nothing is copied from a source: no sound, no
-metadata, no embedded pictures.
+written and flushed to the disk, the file is decoded again from its first to its last frame and
+their times compared with those asked for; then it is renamed. On any error, interrupts included,
+it is removed. Nothing is copied from a source but sound, where asked for: no metadata, no
+embedded pictures.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 from array import array
+from collections.abc import Mapping
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import av
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
 from velatura.errors import BadInput, Failure
+from velatura.video import destination
+from velatura.video.resize import HOW
+from velatura.video.sound import Sound
 
 __all__ = ["SUFFIXES", "VideoWriter"]
 
@@ -49,6 +54,10 @@ class VideoWriter:
         sample_aspect: width over height of one pixel as shown.
         overwrite: replace an existing file, when done.
         source: a file that must not be the destination, whatever ``overwrite`` says.
+        enlarge: how pictures of another size are brought to this one; None refuses them.
+        sound: tracks to copy.
+        metadata: tags to write, by name.
+        threads: of the encoder. The bytes of the file depend on it, so it is no machine's own.
 
     Raises:
         BadInput: the destination exists, is the source, or cannot be created; a frame of
@@ -70,39 +79,32 @@ class VideoWriter:
         sample_aspect: Fraction = Fraction(1),
         overwrite: bool = False,
         source: str | Path | None = None,
+        enlarge: Literal["nearest", "bilinear"] | None = None,
+        sound: Sound | None = None,
+        metadata: Mapping[str, str] | None = None,
+        threads: int = 4,
     ) -> None:
         self.path = Path(path)
         self.overwrite = overwrite
+        self._enlarge, self._sound, self._metadata = enlarge, sound, dict(metadata or {})
         self._check_destination(source)
         self.width, self.height, self.time_base = width, height, time_base
         self.frames = 0
         self._rate, self._codec, self._aspect = rate or Fraction(25), codec, sample_aspect
         # Without B-frames decoding order is display order: every time is stored as given,
         # also where they are uneven, and the last frame keeps its duration.
-        self._options = {"crf": str(crf), "preset": preset, "bf": "0"}
+        self._options = {"crf": str(crf), "preset": preset, "bf": "0", "threads": str(threads)}
         self._pix_fmt = "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p"
         self._times = array("q")
         self._duration = 0
 
     def _check_destination(self, source: str | Path | None) -> None:
-        path = self.path
-        if path.suffix.lower() not in SUFFIXES:
-            raise BadInput(f"{path} must end in {', '.join(SUFFIXES)}: they keep timing exactly.")
-        if not path.parent.is_dir():
-            raise BadInput(f"There is no folder {path.parent} to write {path.name} into.")
-        if path.is_dir():
-            raise BadInput(f"{path} is a folder; name a file.")
-        if source is not None and path.exists() and path.samefile(source):
-            raise BadInput(f"{path} is the source itself; name another output.")
-        if path.exists() and not self.overwrite:
-            raise BadInput(f"{path} exists; name another output, or ask to overwrite it.")
+        why = "they keep timing exactly"
+        destination.check(self.path, source, self.overwrite, SUFFIXES, why)
 
     def __enter__(self) -> VideoWriter:
-        self.partial = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}.partial")
-        try:
-            self._file = open(self.partial, "xb")
-        except OSError as error:
-            raise BadInput(f"Cannot write into {self.path.parent}: {error.strerror}.") from error
+        self._partial = destination.Partial(self.path)
+        self._file = self._partial.file
         try:
             self._open_encoder()
         except BaseException as error:
@@ -118,8 +120,12 @@ class VideoWriter:
             self._file,
             "w",
             format=SUFFIXES[self.path.suffix.lower()],
-            options={"fflags": "+bitexact"},
+            options={
+                "fflags": "+bitexact",
+                **({"movflags": "use_metadata_tags"} if self._metadata else {}),
+            },
         )
+        self._container.metadata.update(self._metadata)
         stream = self._container.add_stream(self._codec, self._rate, self._options)
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = self.width, self.height, self._pix_fmt
@@ -131,17 +137,29 @@ class VideoWriter:
         context.color_primaries = ColorPrimaries.BT709
         context.color_trc = ColorTrc.BT709
         self._stream = stream
+        if self._sound is not None:
+            self._sound.open(self._container)
+        # Writes the header: a container that cannot hold a track says so here, before any work.
+        try:
+            self._container.start_encoding()
+        except (ValueError, av.FFmpegError) as error:
+            if self._sound is not None and self._sound.tracks:
+                raise self._sound.refusal(self._container) from error
+            raise
 
     def write(self, image: np.ndarray, pts: int, duration: int = 0) -> None:
         """Add one frame.
 
         Args:
-            image: (H, W, 3) uint8, RGB.
+            image: (H, W, 3) uint8, RGB; of any size where the writer enlarges.
             pts: when it is shown, in units of ``time_base``; 0 or more, and increasing.
             duration: how long, in the same units; 0 means as long as the frame before.
                 It matters for the last frame only.
         """
-        if image.shape != (self.height, self.width, 3) or image.dtype != np.uint8:
+        fits = image.shape == (self.height, self.width, 3)
+        if self._enlarge is not None:
+            fits = image.ndim == 3 and image.shape[2] == 3 and image.size > 0
+        if not fits or image.dtype != np.uint8:
             raise BadInput(
                 f"Frame {self.frames} is {image.dtype} {image.shape}; expected uint8 "
                 f"{(self.height, self.width, 3)}."
@@ -151,11 +169,16 @@ class VideoWriter:
             raise BadInput(f"Frame {self.frames} is at {pts}, not after {previous}.")
         try:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image)).reformat(
+                width=self.width,
+                height=self.height,
                 format=self._pix_fmt,
+                interpolation=HOW[self._enlarge] if self._enlarge else None,
                 dst_colorspace=Colorspace.ITU709,
                 dst_color_range=ColorRange.MPEG,
             )
             frame.pts, frame.time_base = pts, self.time_base
+            if self._sound is not None:
+                self._sound.until(pts * self.time_base)
             self._container.mux(self._stream.encode(frame))
         except (OSError, av.FFmpegError) as error:
             raise self._failure(error) from error
@@ -164,6 +187,13 @@ class VideoWriter:
         self._duration = duration or self._duration
         self._times.append(pts)
         self.frames += 1
+
+    @property
+    def seconds(self) -> Fraction:
+        """From the first frame to the end of the last one."""
+        if not self._times:
+            return Fraction(0)
+        return (self._times[-1] + self._duration - self._times[0]) * self.time_base
 
     def __exit__(
         self,
@@ -189,23 +219,23 @@ class VideoWriter:
         if packets:
             packets[-1].duration = self._duration
         self._container.mux(packets)
+        if self._sound is not None:
+            self._sound.until(None)
+            self._sound.close()
         self._container.close()
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
         self._read_back()
-        if self.path.exists() and not self.overwrite:
-            raise BadInput(f"{self.path} appeared meanwhile; it was left as it is.")
-        os.replace(self.partial, self.path)
-        _sync_folder(self.path.parent)
+        self._partial.keep(self.overwrite)
 
     def _read_back(self) -> None:
-        """Compare the times in the file with those asked for; packets only, no decoding."""
-        with av.open(f"file:{self.partial}") as container:
+        """Decode the file to its end, and compare the frames' times with those asked for."""
+        with av.open(f"file:{self._partial.path}") as container:
             stream = container.streams.video[0]
+            stream.thread_type = "AUTO"  # type: ignore[assignment]  # PyAV's annotation
             unit = stream.time_base or Fraction(1)
-            packets = (p for p in container.demux(stream) if p.size and not p.is_discard)
-            times = [(p.pts or 0) * unit for p in packets]
+            times = [(frame.pts or 0) * unit for frame in container.decode(stream)]
         if times != [t * self.time_base for t in self._times]:
             raise Failure(
                 f"{self.path} was not written: the container could not keep the times of "
@@ -220,19 +250,9 @@ class VideoWriter:
         """Close everything, whatever state it is in, and remove the partial file."""
         try:
             # Already failing: the first error is the one to tell.
-            for part in (getattr(self, "_container", None), self._file):
+            for part in (self._sound, getattr(self, "_container", None), self._file):
                 with suppress(OSError, av.FFmpegError):
                     if part is not None:
                         part.close()
         finally:
-            self.partial.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where the system lets a folder be synced."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            self._partial.discard()

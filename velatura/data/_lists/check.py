@@ -84,6 +84,8 @@ def check(
     labels: Path | None = None,
     val_fraction: float = 0,
     read: bool = True,
+    quick: bool = False,
+    workers: int = 0,
     progress: Progress | None = None,
 ) -> Report:
     """Say what is right and wrong with a copy of a data set.
@@ -93,8 +95,10 @@ def check(
         ask: where the copy is, and which list is meant.
         labels: a JSONL file of private attributes to put in the place of the set's own.
         val_fraction: carve this share of train as val, by group; 0 for none.
-        read: open every file; else only names are looked at.
-        progress: called after every file that was opened.
+        read: read every file to its end; else only names are looked at.
+        quick: decode the first frame of every file alone.
+        workers: processes that read; one per core when 0.
+        progress: called after every file that was read.
 
     Raises:
         BadInput: the lists themselves cannot be used, or there is no such root.
@@ -104,14 +108,15 @@ def check(
     findings = [*_counts(source, ask, listing), *_positives(source, listing)]
     if val_fraction:
         listing = splits.with_val(listing, val_fraction)
-    listing, renamed = disk.respelled(listing, there, source.spelling)
     if labels is not None:
-        listing = listing.with_labels(attributes.read(labels), str(labels))
+        listing = attributes.given(listing, labels, source.spelling)
+    listing, renamed = disk.respelled(listing, there, source.spelling)
     findings += _presence(source, ask, listing, there, renamed)
     mine = sorted({item.path for item in listing.items} & set(there))
     if read and mine:
-        findings.append(_readable(ask.root, mine, progress))
+        findings.append(_readable(ask.root, mine, quick, workers, progress))
     findings += _coverage(listing)
+    findings += _trainable(listing)
     findings += _overlaps(source, listing)
     findings += [Finding(status="note", found=note) for note in listing.notes]
     listed = {item.path for item in listing.items}
@@ -181,7 +186,9 @@ def _presence(
     missing = [path for path in listed if path not in here]
     extra = sorted(here - set(listed))
     if not missing:
-        yield Finding(status="ok", found=f"All {_files(len(listed))} of the lists are there.")
+        one, all_ = "The one file of the lists is", f"All {len(listed)} files of the lists are"
+        said = one if len(listed) == 1 else all_
+        yield Finding(status="ok", found=f"{said} there.")
     elif len(missing) == len(listed):
         inner = disk.nested(listed, there)
         expected = source.layout.splitlines()[0].replace("ROOT", str(ask.root))
@@ -214,22 +221,64 @@ def _presence(
         )
 
 
-def _readable(root: Path, paths: list[str], progress: Progress | None) -> Finding:
-    """Every file opened."""
-    faults = []
-    for done, path in enumerate(paths, 1):
-        if reason := disk.fault(root / path):
-            faults.append(f"{path}: {reason}")
+def _readable(
+    root: Path, paths: list[str], quick: bool, workers: int, progress: Progress | None
+) -> Finding:
+    """Every file read to its end, or opened."""
+    wrong = []
+    for done, (path, reason) in enumerate(disk.faults(root, paths, quick, workers), 1):
+        if reason:
+            wrong.append(f"{path}: {reason}")
         if progress is not None:
             progress(done, len(paths))
-    if faults:
+    if wrong:
+        said = "Cannot be opened" if quick else "Not readable to the end"
         return Finding(
             status="wrong",
-            found=f"Not readable to the end: {len(faults)} of {_files(len(paths))}.",
+            found=f"{said}: {len(wrong)} of {_files(len(paths))}.",
             remedy="unpack these again",
-            names=tuple(faults),
+            names=tuple(sorted(wrong)),
         )
-    return Finding(status="ok", found=f"Whole and readable: {_files(len(paths))}.")
+    said = "Opened, not read to the end" if quick else "Whole and readable"
+    return Finding(status="note" if quick else "ok", found=f"{said}: {_files(len(paths))}.")
+
+
+def _trainable(listing: Listing) -> Iterable[Finding]:
+    """What a training and its examination will ask for and the lists do not have."""
+    for split, why in (("train", "learnt from"), ("test", "measured on")):
+        if not listing.of(split):
+            yield Finding(
+                status="wrong",
+                found=f"No file is in {split}, so nothing can be {why}.",
+                remedy=f"give whole groups the split {split}",
+            )
+    learnt = {video.action for video in listing.videos if video.split == "train"}
+    asked = {video.action for video in listing.videos if video.split in ("val", "test")}
+    if learnt and len(learnt | asked) < 2:
+        yield Finding(
+            status="wrong",
+            found=f"There is one class only, {min(learnt)}; actions need two.",
+            remedy="add videos of another class",
+        )
+    if learnt and (bare := sorted(asked - learnt)):
+        yield Finding(
+            status="wrong",
+            found=f"Without training videos: {len(bare)} of {len(learnt | asked)} classes.",
+            remedy="add some, or leave these classes out",
+            names=tuple(bare),
+        )
+    shares = [found for split in ("train", "test") if (found := listing.prevalence(split))]
+    if same := [
+        name for name in listing.attribute_names if any(s[name] in (0, 100) for s in shares)
+    ]:
+        yield Finding(
+            status="note",
+            found=f"Had by no file of train or test, or by all: {len(same)} of "
+            f"{len(listing.attribute_names)} attributes; no attacker can be trained or measured "
+            "on these.",
+            remedy="train with attributes = [...] without them",
+            names=tuple(same),
+        )
 
 
 def _coverage(listing: Listing) -> Iterable[Finding]:

@@ -50,7 +50,7 @@ def read(annotations: Path, split: int = 1) -> Listing:
         path = folder / f"{action}_test_split{split}.txt"
         for number, line in text.numbered(path, REMEDY):
             name, _, k = line.rpartition(" ")
-            if not name.strip() or k not in PART:
+            if not name.strip() or "/" in name or k not in PART:
                 raise BadInput(
                     f"{path}, line {number}: expected '<name>.avi <k>' with k 0, 1 or 2, got "
                     f"{line!r}; {REMEDY}."

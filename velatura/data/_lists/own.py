@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from velatura.data._lists import text
 from velatura.data._lists.attributes import binary
 from velatura.errors import BadInput
 
@@ -64,6 +65,7 @@ def _row(value: dict[str, Any], key: str, like: Mapping[str, int] | None, expect
         raise BadInput(f"no {key} named; expected {expected}")
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
         raise BadInput(f"{key} {path!r} leads out of the root; give its path below it")
+    text.check_path(path)
     if split not in ("train", "val", "test", ""):
         raise BadInput(f"split is train, val or test, not {split!r}")
     marks = binary(value.get("attributes"), like)

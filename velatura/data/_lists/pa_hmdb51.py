@@ -123,6 +123,8 @@ def annotated(folder: Path) -> list[Annotation]:
             raise BadInput(f"{path} is not an object with one video per key; {REMEDY}.")
         for name, tracks in videos.items():
             try:
+                if "/" in name or not name.strip():
+                    raise BadInput("the name of a file was expected, without a folder")
                 made = {track: _track(tracks, track) for track in VALUES}
             except BadInput as error:
                 raise BadInput(f"{path}, {name}: {error}; {REMEDY}.") from None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from velatura.errors import BadInput
 
-__all__ = ["find", "json_lines", "numbered", "read", "read_json"]
+__all__ = ["check_path", "find", "json_lines", "numbered", "read", "read_json"]
 
 
 def read(path: Path, remedy: str) -> str:
@@ -20,7 +21,7 @@ def read(path: Path, remedy: str) -> str:
         remedy: what to do when it is not, without a full stop.
 
     Raises:
-        BadInput: missing, unreadable, not UTF-8, or empty.
+        BadInput: missing, unreadable, not UTF-8, with a NUL character in it, or empty.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -32,7 +33,20 @@ def read(path: Path, remedy: str) -> str:
         raise BadInput(f"{path} cannot be read ({error.strerror}); {remedy}.") from None
     if not text.strip():
         raise BadInput(f"{path} is empty; {remedy}.")
+    if (at := text.find("\0")) >= 0:
+        line = text.count("\n", 0, at) + 1
+        raise BadInput(f"{path}, line {line}: a NUL character, which no name holds; {remedy}.")
     return text
+
+
+def check_path(path: str) -> None:
+    """Refuse a second way to write a path below a folder; for behind the line's number.
+
+    Raises:
+        BadInput: such as ``a//b.avi``, ``./a/b.avi`` or ``a/./b.avi``, without a full stop.
+    """
+    if (short := PurePosixPath(path).as_posix()) != path:
+        raise BadInput(f"write {short} for {path!r}, so that no file has two names")
 
 
 def numbered(path: Path, remedy: str) -> Iterator[tuple[int, str]]:
@@ -44,20 +58,16 @@ def numbered(path: Path, remedy: str) -> Iterator[tuple[int, str]]:
 
 
 def read_json(path: Path, remedy: str) -> Any:
-    """The value in a JSON file; a key that stands twice is an error, not the last one's."""
+    """The value in a JSON file; a key that stands twice is an error, not the last one's.
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise BadInput(f"{path} names {key} twice; {remedy}.")
-            found[key] = value
-        return found
-
+    Raises:
+        BadInput: as of :func:`read`; not JSON; or text in it that nothing can be named by.
+    """
     try:
-        return json.loads(read(path, remedy), object_pairs_hook=once)
-    except ValueError:
-        raise BadInput(f"{path} is not JSON; {remedy}.") from None
+        return _parse(read(path, remedy))
+    except _Unusable as error:
+        line = f", line {error.line}" if error.line else ""
+        raise BadInput(f"{path}{line}: {error}; {remedy}.") from None
 
 
 def json_lines(path: Path, expected: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -66,15 +76,91 @@ def json_lines(path: Path, expected: str) -> Iterator[tuple[int, dict[str, Any]]
     Args:
         path: the file.
         expected: what a line looks like, for the message.
+
+    Raises:
+        BadInput: as of :func:`read_json`, for one line.
     """
     for number, line in numbered(path, f"expected one line of JSON per file: {expected}"):
         try:
-            value = json.loads(line)
-        except ValueError:
-            value = None
-        if not isinstance(value, dict):
-            raise BadInput(f"{path}, line {number}: not a JSON object; expected {expected}.")
+            value = _parse(line)
+            if not isinstance(value, dict):
+                raise _Unusable("not a JSON object")
+        except _Unusable as error:
+            said = "not a JSON object" if str(error) == NOT_JSON else error
+            raise BadInput(f"{path}, line {number}: {said}; expected {expected}.") from None
         yield number, value
+
+
+NOT_JSON = "this is not JSON"
+DEEP = 50  # lists in lists: no list of ours has more than five
+
+
+class _Unusable(Exception):
+    """What is wrong with a JSON text, as a clause.
+
+    Attributes:
+        line: where, from 1; 0 where that is not known.
+    """
+
+    def __init__(self, clause: str, line: int = 0) -> None:
+        super().__init__(clause)
+        self.line = line
+
+
+def _parse(text: str) -> Any:
+    """A JSON text without doubled keys, endless nesting, or text that cannot be a name."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise _Unusable(f"{key!r} stands twice in one object; leave one")
+            found[key] = value
+        return found
+
+    try:
+        value = json.loads(text, object_pairs_hook=once)
+    except json.JSONDecodeError as error:
+        raise _Unusable(NOT_JSON, error.lineno) from None
+    except RecursionError:
+        raise _Unusable("lists in lists in lists without end", _deep(text)) from None
+    except ValueError as error:  # a number of thousands of digits
+        raise _Unusable(f"{NOT_JSON}: {error}") from None
+    for found in _texts(value):
+        # Half of a surrogate pair cannot be written anywhere, and NUL ends a file's name.
+        for odd in (c for c in found if "\ud800" <= c <= "\udfff" or c == "\0"):
+            escape = f"\\u{ord(odd):04x}"
+            raise _Unusable(f"{escape} in {found!r} is no character of a name", _line(text, escape))
+    return value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text and key in a JSON value."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, dict):
+            left += [*one, *one.values()]
+        elif isinstance(one, list):
+            left += one
+
+
+def _line(text: str, part: str) -> int:
+    """The line of a part of a text, whatever its case."""
+    at = text.lower().find(part)
+    return text.count("\n", 0, at) + 1 if at >= 0 else 0
+
+
+def _deep(text: str) -> int:
+    """The line from which lists in lists are too many."""
+    depth = 0
+    for found in re.finditer(r'"(?:\\.|[^"\\])*"|[\[{]|[\]}]', text):
+        depth += (found[0] in "[{") - (found[0] in "]}")
+        if depth > DEEP:
+            return text.count("\n", 0, found.start()) + 1
+    return 0
 
 
 def find(folder: Path, below: Sequence[str], pattern: str, remedy: str) -> Path:

@@ -86,7 +86,7 @@ def _video(line: str, part: str, names: tuple[str, ...]) -> Video:
     """One line of a train or test list."""
     path, number = line.rsplit(" ", 1) if part == "train" and " " in line else (line, "")
     action = path.split("/")[0]
-    if path.count("/") != 1 or (part == "train" and not number.isdecimal()):
+    if path.count("/") != 1 or path.endswith("/") or (part == "train" and not number.isdecimal()):
         expected = "<Class>/<file>.avi" + (" <id>" if part == "train" else "")
         raise BadInput(f"expected '{expected}', got {line!r}; {REMEDY}.")
     if action not in names:

@@ -13,13 +13,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
 import numpy as np
 
+from velatura.data._parallel import spread
 from velatura.data._store.prepare import prepare
+from velatura.data._store.store import Store
 from velatura.video.clips import clip_indices, random_start
 from velatura.video.seek import FrameIndex, index_frames, read_window
 
@@ -27,6 +30,7 @@ __all__ = ["feeding", "long_video"]
 
 BARS = {"seek": 3.0, "store": 10.0}  # times the plain way
 FRAMES, STRIDE, SHORT_SIDE = 16, 2, 256
+WORKERS = 2
 SECONDS, RATE, HEIGHT, WIDTH = 30, 30, 720, 1280
 
 
@@ -41,7 +45,8 @@ class Task(NamedTuple):
 
 
 def feeding(rounds: int = 5, videos: int = 24) -> dict[str, Any]:
-    """Clips per second of each side, one process, and memory over 1000 clips.
+    """Clips per second of each side, one process, and memory over 1000 clips: of this process, and
+    of each of two workers that feed 1000 clips side by side.
 
     ``plain`` turns every frame of the video into an RGB array and then picks; ``picky`` decodes
     every frame too but turns only the 16 into arrays; ``seek`` is ``read_window`` with an index
@@ -117,7 +122,7 @@ def _measure(
         "plain": (_plain, whole),
         "picky": (_picky, whole),
         "seek": (_seek, tasks),
-        "store": (lambda task: np.ascontiguousarray(store.window(task.name, task.indices)), tasks),
+        "store": (partial(_stored, store), tasks),
         "floor": (_floor, whole),
     }
     rates = _rates(sides, rounds)
@@ -129,7 +134,19 @@ def _measure(
     for side in ("seek", "store") if many else ():
         start_mb, end_mb = _memory(sides[side][0], tasks, many)
         memory |= {f"memory_{side}_start_mb": start_mb, f"memory_{side}_end_mb": end_mb}
+        jobs = [(side, str(out), tasks, many)] * WORKERS
+        for number, (start_mb, end_mb) in enumerate(spread(_worker, jobs, WORKERS, each=1), 1):
+            name = f"memory_{side}_worker{number}"
+            memory |= {f"{name}_start_mb": start_mb, f"{name}_end_mb": end_mb}
     return figures, memory
+
+
+def _worker(job: tuple[str, str, list[Task], int]) -> tuple[float, float]:
+    """As :func:`_memory`, in a process of its own that opens what it needs by itself."""
+    side, out, tasks, many = job
+    store = Store.open(out)
+    with _one_thread():
+        return _memory(_seek if side == "seek" else partial(_stored, store), tasks, many)
 
 
 def _bars(figures: dict[str, Any]) -> str:
@@ -176,6 +193,10 @@ def _resized(images: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
 
 def _seek(task: Task) -> np.ndarray:
     return np.ascontiguousarray(read_window(task.path, task.indices, task.size, task.table))
+
+
+def _stored(store: Store, task: Task) -> np.ndarray:
+    return np.ascontiguousarray(store.window(task.name, task.indices))
 
 
 def _floor(task: Task) -> None:

@@ -14,18 +14,13 @@ import logging
 import os
 import secrets
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
+from velatura.data._parallel import reason_of, spread
 from velatura.data._store.form import FORMS
 from velatura.data._store.store import (
     FORMAT,
@@ -39,7 +34,7 @@ from velatura.data._store.store import (
 )
 from velatura.errors import BadInput, Failure, unknown
 from velatura.video.probe import probe, stamp
-from velatura.video.read import read_frames
+from velatura.video.read import Frame, read_frames
 
 __all__ = ["Plan", "Prepared", "prepare"]
 
@@ -122,7 +117,6 @@ def prepare(
     """
     begin, out = time.monotonic(), Path(out)
     _check(videos, out, short_side, form)
-    workers = workers or os.cpu_count() or 1
     with _locked(out, wait):
         _claim(out, short_side, form)
         _sweep(out)
@@ -137,7 +131,10 @@ def prepare(
         jobs = [(name, str(todo[name]), sizes[name][:2], str(out), form) for name in sizes]
         done = _decode_all(jobs, out, workers, tell, skipped)
         made = {**there, **done}
-        stamps = {name: stamp(p) for name in skipped if (p := Path(videos[name])).exists()}
+        stamps = {}
+        for name in skipped:
+            with suppress(OSError):
+                stamps[name] = stamp(videos[name])
         _finish(out, {**others, **made}, skipped, stamps, len(videos))
     return Prepared(
         store=Store.open(out),
@@ -234,7 +231,7 @@ def _sizes(
     sizes: dict[str, Size] = {}
     skipped: dict[str, str] = {}
     jobs = [(name, str(path), short_side) for name, path in todo.items()]
-    for done, (name, found) in enumerate(_map(_size, jobs, workers), 1):
+    for done, (name, found) in enumerate(spread(_size, jobs, workers), 1):
         if isinstance(found, str):
             skipped[name] = found
         else:
@@ -248,8 +245,8 @@ def _size(job: tuple[str, str, int]) -> tuple[str, Size | str]:
     name, path, short_side = job
     try:
         info = probe(path)
-    except BadInput as error:
-        return name, str(error)
+    except Exception as error:  # whatever one file does, the others go on
+        return name, reason_of(error, path)
     short = min(info.height, info.width)
     scale = min(1.0, short_side / short)
     height, width = (max(1, round(side * scale)) for side in (info.height, info.width))
@@ -283,7 +280,7 @@ def _decode_all(
     done: dict[str, Video] = {}
     with open(out / "journal.jsonl", "a", encoding="utf-8") as journal:
         journal.write("\n")  # ends a line that a killed run tore
-        for count, (name, made) in enumerate(_map(_decode, jobs, workers), 1):
+        for count, (name, made) in enumerate(spread(_decode, jobs, workers), 1):
             if isinstance(made, str):
                 skipped[name] = made
             else:
@@ -302,11 +299,11 @@ def _decode(job: Job) -> tuple[str, Video | str]:
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     sha, frames = hashlib.sha256(), 0
     try:
-        source_size, source_modified = stamp(Path(original))
+        source_size, source_modified = _stamp(original)
         path.parent.mkdir(exist_ok=True)
         with open(partial, "xb") as file:
             form.begin(file, height, width)
-            for frame in read_frames(original, (height, width)):
+            for frame in _frames(original, (height, width)):
                 sha.update(form.add(file, frame.image))
                 frames += 1
             form.end(file)
@@ -331,6 +328,22 @@ def _decode(job: Job) -> tuple[str, Video | str]:
         source_modified=source_modified,
     )
     return name, video
+
+
+def _stamp(original: str) -> tuple[int, int]:
+    """As :func:`stamp`; that it cannot be had is the file's own fault, not the disk's."""
+    try:
+        return stamp(original)
+    except OSError as error:
+        raise BadInput(reason_of(error, original)) from error
+
+
+def _frames(original: str, size: tuple[int, int]) -> Iterator[Frame]:
+    """As :func:`read_frames`; whatever goes wrong in reading is the file's own fault."""
+    try:
+        yield from read_frames(original, size)
+    except Exception as error:
+        raise BadInput(reason_of(error, original)) from error
 
 
 def _finish(
@@ -382,41 +395,3 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _map(call: Callable[[Any], Any], jobs: list[Any], workers: int) -> Iterator[Any]:
-    """Results as they come; in this process where starting others costs more."""
-    workers = min(workers, len(jobs) // 8)
-    if workers < 2:
-        yield from map(call, jobs)
-        return
-    # Spawned, not forked: the caller may hold threads and a GPU.
-    with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (os.getpid(),)) as pool:
-        try:
-            yield from _results(call, jobs, pool)
-        except BrokenProcessPool:
-            raise Failure(
-                "A worker process was killed, perhaps for want of memory; the same command "
-                "goes on, with fewer workers if it happens again."
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _results(
-    call: Callable[[Any], Any], jobs: Iterable[Any], pool: ProcessPoolExecutor
-) -> Iterator[Any]:
-    for future in as_completed([pool.submit(call, job) for job in jobs]):
-        yield future.result()
-
-
-def _begin(parent: int) -> None:
-    """A worker: Ctrl-C is the parent's to handle, and without a parent there is no work."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

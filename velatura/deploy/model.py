@@ -1,0 +1,528 @@
+"""A trained anonymizer as one ONNX file: what `velatura export` writes, run without torch.
+
+The graph takes and gives bytes:
+
+    frames      (N, H, W, 3) uint8, RGB; H and W multiples of the network's stride
+    anonymized  (N, H, W, 3) uint8
+    sums        (N,) float32 of each answer before it became bytes, which cannot hold a NaN
+
+What is known of the network stands in the file's own metadata, under ``velatura.``. A stranger's
+file may be opened: it is looked through before a library sees it, and holds graph and numbers,
+never code; one that refers to other files, or to operators that ONNX does not define, is refused.
+
+Every frame goes through the network alone and on one core, several side by side. So a picture
+depends neither on the batch nor on the number of threads, no core waits spinning for another
+while a video is encoded, and a batch that leaves the cache is not slower than a frame.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from velatura.deploy.anonymizer import Anonymizer, scaled
+from velatura.errors import BadInput, Failure, unknown
+
+__all__ = ["PACKAGED", "PREFIX", "SCHEMA", "About", "Model", "packaged", "read_about"]
+
+SCHEMA = "velatura-model/1"
+PREFIX = "velatura."  # of the metadata's keys
+
+LARGEST = 2**30  # bytes of a file
+LONGEST = 2**18  # bytes of one entry of the metadata
+MOST = 2_000_000  # parts of a file that are looked at
+
+PIXELS = 1_500_000  # at once, in all frames or tiles side by side
+LEAST = 250_000  # of a tile: smaller ones are mostly margin
+
+FOLDER = Path(__file__).parent / "models"
+PACKAGED: dict[str, Path] = {path.stem: path for path in sorted(FOLDER.glob("*.onnx"))}
+
+
+class About(NamedTuple):
+    """What a file says of itself.
+
+    Attributes:
+        name: of the anonymizer.
+        stride: what height and width must be multiples of, pixels.
+        short_side: of the pictures that it was measured on, pixels.
+        margin: how far a pixel's answer looks, pixels, in multiples of the stride; None where
+            it may look everywhere.
+        card: what was measured of it; empty where nothing was.
+        rest: every other entry, such as the run file that repeats its training.
+    """
+
+    name: str
+    stride: int
+    short_side: int
+    margin: int | None
+    card: dict[str, Any]
+    rest: dict[str, str]
+
+
+class Model(Anonymizer):
+    """An exported anonymizer.
+
+    Attributes:
+        about: what the file says of itself.
+        runtime: ``"onnxruntime"`` or ``"openvino"``.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        scale: int | None = None,
+        device: str = "auto",
+        threads: int = 0,
+        runtime: str = "onnxruntime",
+        pixels: int = 0,
+    ):
+        """Open a file.
+
+        Args:
+            path: what ``velatura export`` wrote.
+            scale: pixels of the shorter side that it is shown; None is the size at which it was
+                measured, 0 the video's own.
+            device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+            threads: frames or tiles side by side; 0 is one on each core.
+            runtime: ``"onnxruntime"`` or ``"openvino"``; their answers may differ by a level.
+            pixels: of a tile, at most; 0 chooses. The answer does not depend on it.
+
+        Raises:
+            BadInput: no such file, or none that ``velatura export`` wrote; a device or library
+                that is asked for and not there.
+        """
+        path = Path(path)
+        for value, what in ((scale or 0, "scale"), (threads, "threads"), (pixels, "pixels")):
+            if value < 0:
+                raise BadInput(f"{what} must be 0 or more, not {value}.")
+        if device not in ("auto", "cpu", "cuda"):
+            raise BadInput(f"device is auto, cpu or cuda, not {device!r}.")
+        content = _read(path)
+        self.about = read_about(content, str(path))
+        self.name, self.card = self.about.name, self.about.card
+        self.short = self.about.short_side if scale is None else scale
+        self.digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        if self.short != self.about.short_side:
+            self.digest += f":{self.short}"  # the same network shows other pictures
+        self.workers = threads or _cores()
+        self.pixels = pixels
+        self.runtime = runtime
+        try:
+            if runtime == "openvino":
+                self._network, obtained = _openvino(
+                    content, device, self.workers, self.about.stride
+                )
+            elif runtime == "onnxruntime":
+                self._network, obtained = _onnxruntime(content, device)
+            else:
+                raise BadInput(f"runtime is onnxruntime or openvino, not {runtime!r}.")
+        except BadInput:
+            raise
+        except ImportError as error:
+            raise BadInput(
+                f"{runtime} cannot be loaded ({_line(error)}): pip install {runtime}."
+            ) from None
+        except Exception as error:  # what a library makes of a file that is none
+            raise BadInput(f"{path} cannot be run by {runtime}: {_line(error)}.") from None
+        self.device = f"{obtained} ({runtime})"
+        if obtained == "cuda":
+            self.workers = 1
+        self._pool: ThreadPoolExecutor | None = None
+        self._one = threading.Lock()
+
+    def work_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the picture that it is shown of a frame of this size."""
+        return scaled(height, width, self.short)
+
+    def apply(self, frames: np.ndarray) -> np.ndarray:
+        """(T, h, w, 3) uint8 RGB of any size to the same, each frame by itself.
+
+        Raises:
+            Failure: the network broke, or gave values that are no numbers.
+        """
+        count, height, width = frames.shape[:3]
+        stride = self.about.stride
+        below, right = -height % stride, -width % stride
+        # Bottom and right only, repeating the edge: cropping gives every pixel its place.
+        edges = (0, 0), (0, below), (0, right), (0, 0)
+        padded = np.pad(frames, edges, "edge") if below or right else frames
+        answer = np.empty_like(frames)
+        tiles = list(self._tiles(count, height + below, width + right))
+
+        def work(job: tuple[int, _Tile]) -> None:
+            at, tile = job
+            found = self.infer(padded[at : at + 1, *tile.seen])[0, *tile.kept]
+            rows, columns = tile.place
+            place = answer[at, rows, columns]
+            place[:] = found[: place.shape[0], : place.shape[1]]
+
+        jobs = [(at, tile) for at in range(count) for tile in tiles]
+        if self.workers == 1 or len(jobs) == 1:
+            for job in jobs:
+                work(job)
+        else:
+            for _ in self._threads().map(work, jobs):
+                pass
+        return answer
+
+    def infer(self, frames: np.ndarray) -> np.ndarray:
+        """One call of the network, (N, H, W, 3) uint8 to the same, multiples of the stride.
+
+        Raises:
+            Failure: the network broke, or gave values that are no numbers.
+        """
+        try:
+            pictures, sums = self._network(np.ascontiguousarray(frames))
+        except MemoryError:
+            raise
+        except Exception as error:
+            if "alloc" in str(error).lower():
+                raise MemoryError(_line(error)) from None
+            raise Failure(f"{self.name} broke in {self.runtime}: {_line(error)}.") from None
+        if not np.isfinite(sums).all():
+            raise Failure(f"{self.name} gave a value that is not a number.")
+        if pictures.shape != frames.shape or pictures.dtype != np.uint8:
+            raise Failure(
+                f"{self.name} turned uint8 {frames.shape} into {pictures.dtype} {pictures.shape}."
+            )
+        return pictures
+
+    def _threads(self) -> ThreadPoolExecutor:
+        with self._one:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.workers, "velatura-model")
+            return self._pool
+
+    def _tiles(self, count: int, height: int, width: int) -> Iterator[_Tile]:
+        """How a padded picture is cut; whole if it is small, or if the network looks everywhere."""
+        margin, stride = self.about.margin, self.about.stride
+        # As many tiles as there are workers, where there are fewer frames than that.
+        share = min(PIXELS, count * height * width) // self.workers
+        most = self.pixels or max(LEAST, share)
+        if margin is None or height * width <= most:
+            yield _Tile.of(0, height, 0, width, 0, height, width)
+            return
+        side = max(math.isqrt(most) - 2 * margin, 2 * margin, stride)
+        tall, wide = (_even(length, side, stride) for length in (height, width))
+        for top in range(0, height, tall):
+            for left in range(0, width, wide):
+                bottom, right = min(top + tall, height), min(left + wide, width)
+                yield _Tile.of(top, bottom, left, right, margin, height, width)
+
+
+class _Tile(NamedTuple):
+    """Rows and columns: of the picture that the network sees, of its answer that is kept, and
+    of the picture that this is the answer for."""
+
+    seen: tuple[slice, slice]
+    kept: tuple[slice, slice]
+    place: tuple[slice, slice]
+
+    @classmethod
+    def of(
+        cls, top: int, bottom: int, left: int, right: int, margin: int, height: int, width: int
+    ) -> _Tile:
+        above, before = max(0, top - margin), max(0, left - margin)
+        rows, columns = slice(top, bottom), slice(left, right)
+        seen = slice(above, min(height, bottom + margin)), slice(before, min(width, right + margin))
+        kept = slice(top - above, bottom - above), slice(left - before, right - before)
+        return cls(seen, kept, (rows, columns))
+
+
+def _even(length: int, most: int, stride: int) -> int:
+    """The side of equal parts of a length, multiples of the stride, of about ``most`` at most."""
+    parts = math.ceil(length / most)
+    return math.ceil(length / parts / stride) * stride
+
+
+def packaged(
+    name: str, *, scale: int | None = None, device: str = "auto", threads: int = 0
+) -> Model:
+    """A model inside the package; NAME.json beside it, where it is there, is its card.
+
+    Raises:
+        BadInput: no such model; a device that is not there.
+    """
+    if name not in PACKAGED:
+        raise unknown("model in the package", name, PACKAGED)
+    path = PACKAGED[name]
+    model = Model(path, scale=scale, device=device, threads=threads)
+    model.name = name
+    if (card := path.with_suffix(".json")).exists():
+        model.card = _object(card.read_bytes()[: LONGEST + 1], str(card))
+    return model
+
+
+def _cores() -> int:
+    """That this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+# What computes: bytes in, (bytes, sums) out; called from several threads.
+
+Network = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def _onnxruntime(content: bytes, device: str) -> tuple[Network, str]:
+    import onnxruntime as ort
+
+    there = ort.get_available_providers()
+    if device == "cuda" and "CUDAExecutionProvider" not in there:
+        raise BadInput(
+            "device cuda: this onnxruntime has no CUDA; pip install onnxruntime-gpu, or use cpu."
+        )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.log_severity_level = 4
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if device != "cpu" and "CUDAExecutionProvider" in there:
+        exact = {"use_tf32": "0", "cudnn_conv_algo_search": "DEFAULT"}
+        providers.insert(0, ("CUDAExecutionProvider", exact))
+    session = ort.InferenceSession(content, options, providers=providers)
+    given = [(i.name, i.type, len(i.shape)) for i in session.get_inputs()]
+    gives = [(o.name, o.type) for o in session.get_outputs()]
+    if given != [("frames", "tensor(uint8)", 4)] or gives != [
+        ("anonymized", "tensor(uint8)"),
+        ("sums", "tensor(float)"),
+    ]:
+        raise BadInput(f"It has other inputs and outputs than an anonymizer: {given}, {gives}.")
+    cuda = session.get_providers()[0] == "CUDAExecutionProvider"  # what was obtained
+    if device == "cuda" and not cuda:
+        raise BadInput("device cuda: onnxruntime could not start CUDA; see `velatura doctor`.")
+
+    def network(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pictures, sums = session.run(["anonymized", "sums"], {"frames": frames})
+        return pictures, sums
+
+    return network, "cuda" if cuda else "cpu"
+
+
+def _openvino(content: bytes, device: str, workers: int, stride: int) -> tuple[Network, str]:
+    if device == "cuda":
+        raise BadInput("device cuda: openvino has no CUDA here; use runtime onnxruntime, or cpu.")
+    import openvino
+
+    core = openvino.Core()
+    settings = {
+        # As many requests side by side, each on one core; and the arithmetic of training, where
+        # openvino would take bf16 on a CPU that has it.
+        "NUM_STREAMS": str(workers),
+        "INFERENCE_NUM_THREADS": str(workers),
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    compiled: dict[tuple[int, ...], Any] = {}
+    one, mine = threading.Lock(), threading.local()
+
+    def network(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        requests = mine.__dict__.setdefault("requests", {})
+        if frames.shape not in requests:
+            with one:  # for each size by itself: a model of any size takes twice as long
+                if frames.shape not in compiled:
+                    model = core.read_model(content)
+                    model.reshape({"frames": list(frames.shape)})
+                    compiled[frames.shape] = core.compile_model(model, "CPU", settings)
+            requests[frames.shape] = compiled[frames.shape].create_infer_request()
+        found = requests[frames.shape].infer({"frames": frames})
+        return np.array(found["anonymized"]), np.array(found["sums"])
+
+    # What is wrong with the file is said now. And the first call of all must not be two: inside
+    # openvino one would wait for the other, which waits for Python's lock, for ever.
+    with _FIRST:
+        network(np.zeros((1, stride, stride, 3), np.uint8))
+    return network, "cpu"
+
+
+_FIRST = threading.Lock()
+
+
+# The file, before a library sees it.
+
+
+def read_about(content: bytes, what: str = "The file") -> About:
+    """What an exported anonymizer says of itself.
+
+    Args:
+        content: of the file.
+        what: for the message.
+
+    Raises:
+        BadInput: not ONNX; refers to other files, or to operators that ONNX does not define;
+            not written by ``velatura export``, or by another version of it.
+    """
+    try:
+        found = _look_through(memoryview(content))
+    except (ValueError, IndexError, RecursionError):
+        raise _not_ours(what, "it is not ONNX, or damaged") from None
+    if found.outside:
+        raise _not_ours(what, "it refers to another file")
+    if found.foreign:
+        raise _not_ours(what, f"it wants operators of {found.foreign!r}")
+    entries = {k.removeprefix(PREFIX): v for k, v in found.entries.items() if k.startswith(PREFIX)}
+    if not entries or "schema" not in entries:
+        raise _not_ours(what, "it has none of our metadata")
+    if entries["schema"] != SCHEMA:
+        raise BadInput(
+            f"{what} says {entries['schema'][:40]!r}; this version reads {SCHEMA!r}: "
+            "export it again."
+        )
+    name = entries.get("name", "")
+    if not name or len(name) > 64 or not name.isprintable():
+        raise _not_ours(what, "its name is unusable")
+    margin = entries.get("margin", "")
+    return About(
+        name=name,
+        stride=_number(entries, "stride", 1, 1024, what),
+        short_side=_number(entries, "short_side", 1, 2**14, what),
+        margin=_number(entries, "margin", 0, 2**14, what) if margin else None,
+        card=_object(entries.get("card", "{}").encode(), what),
+        rest=entries,
+    )
+
+
+def _number(entries: dict[str, str], key: str, least: int, most: int, what: str) -> int:
+    text = entries.get(key, "")
+    if not (text.isascii() and text.isdigit() and len(text) < 9 and least <= int(text) <= most):
+        raise _not_ours(what, f"its {key} is {text[:20]!r}")
+    return int(text)
+
+
+def _object(text: bytes, what: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text) if len(text) <= LONGEST else None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise _not_ours(what, "its card is not a JSON object")
+    return found
+
+
+def _not_ours(what: str, why: str) -> BadInput:
+    return BadInput(f"{what} is no anonymizer that `velatura export` wrote: {why}.")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            raise BadInput(
+                f"{path} is no file; `velatura export` writes one."
+                if path.exists()
+                else f"No model at {path}; `velatura export` writes one."
+            )
+        size = path.stat().st_size
+        if size > LARGEST:
+            raise BadInput(f"{path} has {size / 2**30:.1f} GiB; a model has at most 1 GiB.")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:200]
+
+
+class _Found:
+    def __init__(self) -> None:
+        self.entries: dict[str, str] = {}
+        self.outside = False
+        self.foreign = ""
+        self.left = MOST
+
+
+# Message -> its fields that are looked into, by number, from onnx.proto3.
+PARTS = {
+    "model": {7: "graph", 14: "entry", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+}
+
+
+def _look_through(content: memoryview) -> _Found:
+    """Metadata, and what would reach outside the file: protocol buffers, read by hand.
+
+    Raises:
+        ValueError, IndexError: not such a file.
+    """
+    found = _Found()
+    _message("model", content, found, 0)
+    return found
+
+
+def _message(kind: str, content: memoryview, found: _Found, depth: int) -> None:
+    if depth > 64:
+        raise ValueError("too deep")
+    inner = PARTS[kind]
+    for number, value in _fields(content, found):
+        part = inner.get(number)
+        if kind == "tensor" and (number == 13 or (number == 14 and value != 0)):
+            found.outside = True  # external_data, data_location
+        elif kind == "node" and number == 7 and isinstance(value, memoryview):
+            domain = str(value[:100], "utf-8")
+            if domain not in ("", "ai.onnx"):
+                found.foreign = domain
+        elif part is None:
+            continue
+        elif not isinstance(value, memoryview):
+            raise ValueError("a number where a part is expected")
+        elif part == "entry":
+            if len(value) > LONGEST:
+                raise ValueError("metadata too long")
+            pair = {n: str(v, "utf-8") for n, v in _fields(value, found) if not isinstance(v, int)}
+            found.entries[pair.get(1, "")] = pair.get(2, "")
+        else:
+            _message(part, value, found, depth + 1)
+
+
+def _fields(content: memoryview, found: _Found) -> Iterator[tuple[int, int | memoryview]]:
+    """(number, value) of each field of a message; texts, bytes and messages are views."""
+    at = 0
+    while at < len(content):
+        found.left -= 1
+        if found.left < 0:
+            raise ValueError("too many parts")
+        key, at = _varint(content, at)
+        wire, size = key & 7, 0
+        if wire == 0:
+            value, at = _varint(content, at)
+            yield key >> 3, value
+            continue
+        if wire == 2:
+            size, at = _varint(content, at)
+        elif wire in (1, 5):
+            size = 8 if wire == 1 else 4
+        else:
+            raise ValueError("an unknown kind of field")
+        if at + size > len(content):
+            raise ValueError("cut off")
+        yield key >> 3, content[at : at + size]
+        at += size
+
+
+def _varint(content: memoryview, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = content[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+    raise ValueError("a number too long")

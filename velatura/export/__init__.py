@@ -1,0 +1,1 @@
+"""A trained anonymizer as a file that runs without torch, checked before it gets its name."""
