@@ -90,6 +90,15 @@ def test_every_mode(clip: Path, mode: str):
         assert np.abs(copy.astype(int) - scene(i)).mean() > 4
 
 
+def test_a_name_of_the_package_wins_over_a_folder_of_that_name(clip: Path):
+    (clip.parent / "light").mkdir()
+    done = anonymize("clip.mp4", "--model", "light", cwd=clip.parent)
+    assert done.stdout.startswith("light; on cpu (onnxruntime)")
+    copies = pictures(clip.with_name("clip.anon.mp4"))
+    assert len(copies) == 30
+    assert all(np.abs(c.astype(int) - scene(i)).mean() > 10 for i, c in enumerate(copies))
+
+
 def test_the_list_of_modes():
     lines = velatura("anonymize", "--list").stdout.splitlines()
     assert [line for line in lines if "(default)" in line][0].startswith("silhouette")

@@ -724,11 +724,10 @@ def test_udp_sender_killed_and_started_again(tmp_path):
     assert report.settings["ended"] == "stopped"
     assert counts["reconnects"] >= 1
     assert counts["stalls"] >= 1
-    assert counts["black_while_away"] >= 5
+    assert counts["black_while_away"] >= 2
     images, times = decoded(path)
     assert len(images) == report.frames + counts["black_while_away"]
     assert_black_between(images)
-    assert max(np.diff(times)) < 3.0
     # By the clock on the wall: neither faster, nor with pictures piled up behind each other.
     assert 3.0 < times[-1] < took
     assert report.settings["latency_ms"]["median"] < 1000

@@ -158,23 +158,33 @@ def test_openvino_makes_the_same_pictures(made: Any):
 # ------------------------------------------------------------------------------- the check
 
 
-@pytest.mark.parametrize("wrong", ["brighter", "colours", "shifted", "slightly"])
+WRONG = {
+    "brighter": lambda levels: np.minimum(levels, 253) + 2,
+    "colours": lambda levels: levels[..., ::-1],
+    "shifted": lambda levels: np.roll(levels, 1, 2),
+    "slightly": lambda levels: levels ^ (np.arange(levels.size) % 900 == 0).reshape(levels.shape),
+}
+
+
+@pytest.mark.usefixtures("translated")
+@pytest.mark.parametrize("wrong", WRONG)
 def test_a_file_that_differs_is_not_written(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
 ):
-    plainly = gated_unet.GatedUNet.plainly
-
-    def wrongly(self: gated_unet.GatedUNet, frames: Tensor) -> Tensor:
-        if wrong == "brighter":
-            return plainly(self, frames) + 2 / 255
-        if wrong == "colours":
-            return plainly(self, frames.flip(1))
-        if wrong == "shifted":
-            return torch.cat([plainly(self, frames)[..., 1:], frames[..., :1]], -1)
-        return plainly(self, frames) + 0.02 / 255  # a level, in two of a hundred bytes
-
-    monkeypatch.setattr(gated_unet.GatedUNet, "plainly", wrongly)
+    eager = exporter.eager
+    monkeypatch.setattr(exporter, "eager", lambda *given: WRONG[wrong](eager(*given)))
     assert "differs from the trained one on random frames" in said(run, tmp_path / "x.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plain_form_that_is_another_function_is_found(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    plainly = gated_unet.GatedUNet.plainly
+    wrongly = lambda self, frames: plainly(self, frames) + 0.02 / 255  # noqa: E731
+    monkeypatch.setattr(gated_unet.GatedUNet, "plainly", wrongly)
+    # A level, in two of a hundred bytes.
+    assert "% of the bytes, by up to 1 of 255 levels" in said(run, tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -185,8 +195,21 @@ def test_a_network_that_gives_no_numbers_is_not_written(run: Path, tmp_path: Pat
     state, about = checkpoint.load(run / "anonymizer.safetensors")
     state["f_A"]["net.head.bias"][0] = math.nan
     checkpoint.save(broken / "anonymizer.safetensors", state, about)
-    assert "gave a value that is not a number" in said(broken, tmp_path / "x.onnx")
+    assert "gives values that are no numbers" in said(broken, tmp_path / "x.onnx")
     assert not list(tmp_path.glob("*x.onnx*"))
+
+
+def test_a_number_that_is_none_is_found_in_the_file(made: Any, tmp_path: Path):
+    """Behind bytes nobody would see it."""
+    model = onnx.load(made[0])
+    (bias,) = [t for t in model.graph.initializer if t.name.endswith("head.bias")]
+    values = onnx.numpy_helper.to_array(bias).copy()
+    for poison in (math.nan, -math.inf):
+        values[0] = poison
+        bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+        onnx.save(model, tmp_path / "x.onnx")
+        with pytest.raises(Failure, match="gave a value that is not a number"):
+            Model(tmp_path / "x.onnx").apply(noise(1, 24, 24))
 
 
 @pytest.mark.usefixtures("translated")
@@ -333,7 +356,6 @@ def test_a_row_of_a_study_brings_what_was_measured(run: Path, tmp_path: Path):
     assert "soft" in printed
     assert Model(out).card == json.loads(card_file.read_text()) == card_of(find(folder, "small"))
     assert tiny.main(*words)[0] == 2  # both are there now
-    assert tiny.main(*words, "--overwrite")[0] == 0
 
 
 def test_a_summary_of_another_row_is_refused(run: Path, tmp_path: Path):

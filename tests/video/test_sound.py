@@ -132,7 +132,7 @@ def test_sound_that_the_container_cannot_hold_is_refused_before_any_work(tmp_pat
 
 
 def test_sound_of_a_transport_stream(tmp_path):
-    """There every packet carries a header of its own, which MP4 keeps once: the sound is the same."""
+    """There every packet has a header of its own, which MP4 keeps once; the sound is the same."""
     source = film(tmp_path / "film.ts", codecs=("aac",), offsets=(0,))
     anonymize_video(source, tmp_path / "out.mp4", negative, sound="keep")
 
@@ -148,10 +148,14 @@ def test_sound_of_a_transport_stream(tmp_path):
 
 def test_an_error_midway_closes_the_source(tmp_path):
     source = film(tmp_path / "film.mp4")
-    with pytest.raises(RuntimeError, match="midway"):
+
+    def break_off():
         with VideoWriter(
             tmp_path / "out.mp4", 64, 48, time_base=Fraction(1, 25), sound=Sound(source)
         ) as writer:
             writer.write(np.zeros((48, 64, 3), np.uint8), 0)
             raise RuntimeError("midway")
+
+    with pytest.raises(RuntimeError, match="midway"):
+        break_off()
     assert [p.name for p in tmp_path.iterdir()] == ["film.mp4"]

@@ -242,7 +242,10 @@ def _named(mode: str, model: str) -> str:
         if mode not in MODES:
             raise unknown("mode", mode, MODES)
         return mode
-    if model and Path(model).is_dir():
+    from velatura.deploy.anonymizer import names
+
+    # A name of the package is that, also where a folder of the same name lies about.
+    if model and model not in names() and Path(model).is_dir():
         return str(_exported(Path(model)))
     return model or "default"
 

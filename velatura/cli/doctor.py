@@ -157,7 +157,9 @@ def _runtime() -> Check:
         found = f"does not load: {error}"
         return Check("fail", "onnxruntime", found, "pip install onnxruntime")
     providers = ", ".join(
-        name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()
+        name.removesuffix("ExecutionProvider")
+        for name in onnxruntime.get_available_providers()
+        if not name.startswith("Azure")  # which would send pictures away; never asked for
     )
     return Check("ok", "onnxruntime", f"onnxruntime {onnxruntime.__version__} ({providers})")
 

@@ -308,6 +308,7 @@ class _Run:
         self.backoff = Backoff(reconnect, 0.5 if source.passive else 30.0)
         self.raw: _Queue[_Picture] = _Queue(2, not live, stop)
         self.ready: _Queue[_Picture] = _Queue(2 if live else 8, not live, stop)
+        self.silence = max(stall, 0.5)  # seconds after which the source is asked again
         self.shape: Shape | None = None
         self.small = (0, 0)
         self.size: tuple[int, ...] = ()
@@ -319,7 +320,7 @@ class _Run:
         self.why = ""
         self.warnings: list[str] = []
         self.read = self.frames = self.black = self.away = 0
-        self.damaged = self.reconnects = self.stalls = self.expired = self.unsent = 0
+        self.damaged = self.reconnects = self.stalls = self.expired = self.stale = self.unsent = 0
         self.delays = np.zeros(60_001, np.int64)  # how many pictures took so many milliseconds
         self.seconds = 0.0
         self.lost_for_good = self.finite = self.opened = self.sink_broke = False
@@ -393,7 +394,7 @@ class _Run:
             while not self.stop.is_set():
                 clean = self.opened = False
                 try:
-                    with self.source.open(max(self.stall, 0.5), self.stop) as container:
+                    with self.source.open(self.silence, self.stop) as container:
                         self._pump(container)
                     reason = "it ended"
                     clean = True
@@ -404,7 +405,7 @@ class _Run:
                         raise
                     reason = str(error)
                 except (av.FFmpegError, OSError, ValueError) as error:
-                    reason = _reason(error, max(self.stall, 0.5) if self.opened else OPEN)
+                    reason = _reason(error, self.silence if self.opened else OPEN)
                     fatal = isinstance(error, FATAL) and not self.source.passive
                     if not self.read and fatal:
                         raise BadInput(f"{self.source.name} cannot be read: {reason}.") from None
@@ -446,11 +447,18 @@ class _Run:
         clock, even = Clock(), Even()
         scaler = VideoReformatter()
         first, last = True, time.monotonic()
+        asked, stale = last, 0.0  # when it was asked for more; until when what comes is old
         for packet in container.demux():
             if self.stop.is_set():
                 return
             if time.monotonic() - last > max(2 * self.stall, 1.0):
                 raise _Lost(f"nothing in it could be shown for {2 * self.stall:g} s")
+            # When FFmpeg gives up waiting, it first hands over what it held back: the last pictures
+            # from before the silence. They are decoded, and not shown.
+            now = time.monotonic()
+            if self.live and not first and now - asked > 0.9 * self.silence:
+                stale = now + 0.2
+            asked = now
             if packet.stream is not stream:
                 continue
             if packet.is_corrupt:
@@ -465,6 +473,9 @@ class _Run:
                 assert isinstance(frame, av.VideoFrame)
                 if frame.is_corrupt:
                     self.damaged += 1
+                    continue
+                if time.monotonic() < stale:
+                    self.read, self.stale = self.read + 1, self.stale + 1
                     continue
                 last = came = time.monotonic()
                 if first:
@@ -492,6 +503,7 @@ class _Run:
                 self.raw.put(_Picture(image, when, came, self.read))
                 self.read += 1
                 last = time.monotonic()
+            asked = time.monotonic()
 
     def _connected(
         self, container: InputContainer, stream: VideoStream, frame: av.VideoFrame
@@ -533,7 +545,8 @@ class _Run:
         gap = when - self.previous
         self.previous = when
         if 0 < gap < 2:
-            self.period += 0.05 * (gap - self.period)
+            # One long gap says little about the others.
+            self.period += 0.05 * (min(gap, 4 * self.period) - self.period)
 
     # -- the anonymizer's thread
 
@@ -703,7 +716,7 @@ class _Run:
         report.sound = "dropped" if self.has_sound else "none"
         counts = {
             "received": self.read,
-            "dropped": self.raw.dropped + self.ready.dropped + self.expired,
+            "dropped": self.raw.dropped + self.ready.dropped + self.expired + self.stale,
             "damaged": self.damaged,
             "reconnects": self.reconnects,
             "stalls": self.stalls,

@@ -323,6 +323,7 @@ def _frame_by_frame(network: nn.Module, name: str) -> None:
 
     Raises:
         BadInput: one sentence.
+        Failure: its answers are no numbers.
     """
     past = looks_back(network)
     if past:
@@ -341,6 +342,8 @@ def _frame_by_frame(network: nn.Module, name: str) -> None:
         ) from None
     if together.shape != frames.shape:
         raise BadInput(f"{name} turns {tuple(frames.shape)} into {tuple(together.shape)}.")
+    if not torch.isfinite(together).all():
+        raise Failure(f"{name} gives values that are no numbers; nothing was written.")
     if not torch.allclose(together, alone, atol=1 / 255):
         raise BadInput(
             f"{name} answers a frame otherwise alone than beside others, or otherwise each time; "
