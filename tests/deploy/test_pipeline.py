@@ -105,6 +105,32 @@ WRONG = {
 }
 
 
+class Reuses(Anonymizer):
+    """Answers in memory that it then fills with the next originals."""
+
+    name = "reuses"
+
+    def process(self, batches):
+        memory = np.empty((4, 4, 6, 3), np.uint8)
+        for batch in batches:
+            memory[: len(batch)] = 255 - batch
+            yield memory[: len(batch)]
+            memory[: len(batch)] = batch
+
+
+def test_memory_that_is_used_again_shows_nothing():
+    slow = threading.Event()
+    written = []
+
+    def write(picture, frame):
+        slow.wait(0.005)  # the anonymizer is ahead by then
+        written.append((frame.pts, picture.copy()))
+
+    run(Reuses(), write=write)
+    assert len(written) == 20
+    assert all(is_negative(*item) for item in written)
+
+
 @pytest.mark.parametrize("kind", WRONG)
 def test_a_failure_stops_everything(kind):
     wrong, says = WRONG[kind]

@@ -193,7 +193,8 @@ def test_every_frame_is_in_one_span(source):
 
 @pytest.mark.parametrize("seconds", [0.03, 0.1, 0.5, 1.6, 100])
 def test_any_length(source, seconds):
-    spans = cut(source, seconds)
+    spans = cut(source, seconds, past=4)
+    assert all(s.restart <= s.shown == max(0, s.first - 4) for s in spans)
     assert sum(s.frames for s in spans) == FRAMES
     assert all(s.frames > 0 for s in spans)
     if seconds == 100:
@@ -320,6 +321,37 @@ def test_later_than_it_says(source, tmp_path, ahead):
     sparse = Regions(boxes(tmp_path), carry=3, every=2)
     with pytest.raises(BadInput, match="every 2th frame"):
         make_segment(source, span, tmp_path / "p", sparse)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("container", ["mp4", "ts"])
+def test_beyond_start_and_end_nothing_is_looked_at(output, written, tmp_path, name, container):
+    """The same pictures as in one run over so much of it."""
+    path = encode(tmp_path / f"a.{container}", pictures())
+    opens = float(times_of(path)[0])
+    asked = {"start": opens + 0.71, "end": opens + 2.0}
+    anonymize_video(path, output.with_name("once.mp4"), MAKERS[name](tmp_path), **asked)
+    apart = written.copy()
+    written.clear()
+    past, ahead = segments.needs(MAKERS[name](tmp_path))
+    spans = cut(path, 0.3, past=past, ahead=ahead, **asked)
+    assert len(spans) == 4
+    made = MAKERS[name](tmp_path)
+    if (name, container) == ("boxes", "ts"):
+        with pytest.raises(segments.InOnePiece, match="counts frames"):
+            make_segment(path, spans[1], parts_folder(output), made)
+        return
+    parts = [make_segment(path, span, parts_folder(output), made) for span in spans]
+    join(parts, path, output, **asked)
+    assert np.array_equal(np.stack(apart), np.stack(written))
+    assert times_of(output) == times_of(output.with_name("once.mp4"))
+
+
+def test_span_of_another_cut(source, tmp_path):
+    """Without the frames before it that this one needs."""
+    span = cut(source, 0.7, past=1)[1]
+    with pytest.raises(ValueError, match="not cut for trail"):
+        make_segment(source, span, tmp_path / "p", Trail())
 
 
 class Breaks(Anonymizer):

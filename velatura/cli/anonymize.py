@@ -102,6 +102,10 @@ def anonymize(
     duration: Annotated[
         float | None, typer.Option(min=0, help="Streams: end after this many seconds.")
     ] = None,
+    live: Annotated[
+        bool | None,
+        typer.Option(help="Streams: drop what is late; stdin waits unless you say so."),
+    ] = None,
     pipe: Annotated[
         str, typer.Option("--format", help="Of a stream to stdout: mpegts or y4m.")
     ] = "mpegts",
@@ -181,9 +185,14 @@ def anonymize(
             stall=stall,
             reconnect=None if reconnect < 0 else reconnect,
             duration=duration,
+            live=live,
             container=_one_of("--format", pipe, "mpegts", "y4m"),
         )
         tell.summary([report], [])
+        if report.settings.get("ended") in ("interrupted", "terminated"):
+            raise typer.Exit(130)
+        if report.status != "done":
+            raise typer.Exit(1)
         return
     engine = _one_of("--engine", engine, "local", "ray")
     jobs, others = plan(
@@ -500,7 +509,7 @@ class _Teller:
             self.line(f"{report.destination}: there already, verified")
             return
         pieces = [f"{report.width}x{report.height}", f"{report.wall:.1f} s"]
-        if report.kind == "video":
+        if report.kind != "image":
             pieces = [f"{report.frames} frames", *pieces, f"{report.fps:.0f} frames/s"]
         if report.sound != "none":
             pieces.append(f"sound {report.sound}")

@@ -24,7 +24,7 @@ from velatura.video.read import Damaged, Frame, read_frames
 from velatura.video.sound import Sound
 from velatura.video.write import VideoWriter
 
-__all__ = ["anonymize_video"]
+__all__ = ["anonymize_video", "as_anonymizer"]
 
 
 def anonymize_video(
@@ -73,7 +73,7 @@ def anonymize_video(
         raise ValueError(f"batch must be at least 1, or 0 to choose, got {batch}")
     if start < 0 or (end is not None and end <= start):
         raise BadInput(f"There is nothing from second {start:g} to before second {end:g}.")
-    anonymizer = _anonymizer(anonymizer)
+    anonymizer = as_anonymizer(anonymizer)
     began, clock = datetime.now(UTC), time.perf_counter()
     info = probe(source)
     small = anonymizer.work_size(info.height, info.width)
@@ -205,7 +205,8 @@ def _tags(source: str | Path, keep: Sequence[str]) -> dict[str, str]:
     return {name: there[name] for name in keep}
 
 
-def _anonymizer(given: Anonymizer | Callable[[np.ndarray], np.ndarray] | str) -> Anonymizer:
+def as_anonymizer(given: Anonymizer | Callable[[np.ndarray], np.ndarray] | str) -> Anonymizer:
+    """An anonymizer from whatever may stand for one."""
     if isinstance(given, Anonymizer):
         return given
     return Anonymizer.load(given) if isinstance(given, str) else _Function(given)

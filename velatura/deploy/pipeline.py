@@ -22,7 +22,7 @@ from velatura.deploy.anonymizer import Anonymizer
 from velatura.errors import Failure
 from velatura.video.read import Frame
 
-__all__ = ["Done", "batch_for", "run"]
+__all__ = ["Done", "batch_for", "checked", "failure_of", "run"]
 
 BYTES = 24 * 2**20  # of frames in one batch; queues hold as much again
 MOST = 16  # frames in one batch: more gain nothing
@@ -167,7 +167,7 @@ def _answers(
     while True:
         try:
             for pictures in anonymizer.process(batches()):
-                for picture in _checked(anonymizer, pictures, pending):
+                for picture in checked(anonymizer, pictures, pending):
                     yield picture, _without_image(pending.popleft())
             if pending:
                 raise Failure(f"The anonymizer answered {len(pending)} frames too few.")
@@ -176,7 +176,7 @@ def _answers(
         except (_Stopped, GeneratorExit):
             raise
         except Exception as error:
-            failure = _failure(error)
+            failure = failure_of(error)
             if on_error == "stop" or not pending:  # without a frame it would fail for ever
                 raise failure from error
             done.reason = done.reason or str(failure)
@@ -190,7 +190,8 @@ def _answers(
         raise source_error
 
 
-def _failure(error: Exception) -> Failure:
+def failure_of(error: Exception) -> Failure:
+    """What an anonymizer's error is told as."""
     if isinstance(error, Failure):
         return error
     if isinstance(error, MemoryError):
@@ -205,7 +206,7 @@ def _without_image(frame: Frame) -> Frame:
 EMPTY = np.zeros((0, 0, 3), np.uint8)
 
 
-def _checked(anonymizer: Anonymizer, pictures: Any, pending: deque[Frame]) -> np.ndarray:
+def checked(anonymizer: Anonymizer, pictures: Any, pending: deque[Frame]) -> np.ndarray:
     """The answers, if they are pictures of frames that wait for one, and none came back as it was.
 
     Raises:
@@ -213,20 +214,21 @@ def _checked(anonymizer: Anonymizer, pictures: Any, pending: deque[Frame]) -> np
     """
     if not isinstance(pictures, np.ndarray):
         raise Failure(f"The anonymizer returned {type(pictures).__name__}, not a numpy array.")
-    if len(pictures) > len(pending):
+    # A copy first: memory that the anonymizer uses again would change behind what was checked.
+    found = np.array(pictures)
+    if len(found) > len(pending):
         raise Failure("The anonymizer answered more frames than it was given.")
     expected = pending[0].image.shape if pending else ()
-    if pictures.shape[1:] != expected or pictures.dtype != np.uint8:
+    if found.shape[1:] != expected or found.dtype != np.uint8:
         raise Failure(
-            f"The anonymizer returned {pictures.dtype} {pictures.shape}; expected uint8 "
+            f"The anonymizer returned {found.dtype} {found.shape}; expected uint8 "
             f"(T, {', '.join(map(str, expected))})."
         )
     if not anonymizer.keeps:
-        for picture, frame in zip(pictures, pending, strict=False):
+        for picture, frame in zip(found, pending, strict=False):
             # A picture of one colour has nothing to hide and may well stay as it is.
             if np.array_equal(picture, frame.image) and (picture != picture[0, 0]).any():
                 raise Failure(f"The anonymizer returned frame {frame.index} unchanged.")
-    found: np.ndarray = pictures
     return found
 
 

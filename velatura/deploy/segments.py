@@ -77,8 +77,12 @@ class Span:
         number: of the span, from 0.
         begin, end: times of the file, in units of ``info.time_base``; frames at or after
             ``begin`` and before ``end`` belong to it. None is the file's own.
-        first: number of its first frame in the file; -1 where only decoding would tell.
-        frames: how many; -1 where only decoding would tell.
+        lowest, highest: of all spans together, likewise; no frame beyond is looked at.
+        base: number in the file of the first frame of all spans; -1 where only decoding would
+            tell.
+        first: of its own first frame, likewise.
+        shown: of the first frame that the anonymizer is shown, likewise.
+        frames: how many it has; -1 where only decoding would tell.
         doubt: why decoding starts at the file's beginning; empty where it starts nearby.
         restart: the frame from which decoding starts; -1 with a doubt.
         byte: where that frame's packet begins.
@@ -90,7 +94,11 @@ class Span:
     number: int
     begin: int | None
     end: int | None
+    lowest: int | None
+    highest: int | None
+    base: int
     first: int
+    shown: int
     frames: int
     doubt: str
     restart: int
@@ -160,7 +168,7 @@ def cut(
         source: a local video file.
         seconds: how long a span should be, about.
         start, end: seconds of the source; only what is shown between them is cut.
-        past, ahead: frames around a span that its anonymizer will be shown.
+        past, ahead: frames around a span that its anonymizer will be shown, as ``needs`` says.
 
     Returns:
         The spans in order; one where it is too short to cut, none where nothing is shown.
@@ -190,19 +198,23 @@ def cut(
     firsts = sorted(set(edges))
     spans = []
     for number, (first, last) in enumerate(zip(firsts[:-1], firsts[1:], strict=True)):
-        restart = index.restart(max(0, first - past))
-        packet = int(index.places[restart])
-        until = min(last + max(ahead, AFTER), index.frames)
+        before = max(low, first - past)
+        restart = index.restart(before)
+        until = min(last + max(ahead, AFTER), high)
         spans.append(
             Span(
                 number=number,
                 begin=int(index.times[first]),
                 end=int(index.times[last]) if last < index.frames else None,
+                lowest=lowest,
+                highest=highest,
+                base=low,
                 first=first,
+                shown=before,
                 frames=last - first,
                 doubt="",
                 restart=restart,
-                byte=packet,
+                byte=int(index.places[restart]),
                 times=index.times[restart:until].copy(),
                 info=info,
             )
@@ -247,7 +259,11 @@ def _by_time(
             number=number,
             begin=edges[number],
             end=edges[number + 1],
+            lowest=lowest,
+            highest=highest,
+            base=0 if lowest is None else -1,
             first=-1,
+            shown=-1,
             frames=-1,
             doubt=doubt,
             restart=-1,
@@ -320,7 +336,7 @@ def make_segment(
 
     The anonymizer is shown ``anonymizer.past`` frames before the span, and ``anonymizer.ahead``
     (0 where it has no such attribute) after it. Where it has an attribute ``first``, that is set
-    to the number of the first frame that it is shown.
+    to the number, among all that are cut, of the first frame that it is shown.
 
     Args:
         span: of this file, cut with the same numbers of frames around it.
@@ -332,11 +348,20 @@ def make_segment(
 
     Raises:
         Damaged: a damaged or truncated source.
-        InOnePiece: the anonymizer answers later than it says: nobody knows what it must see.
+        InOnePiece: the anonymizer answers later than it says: nobody knows what it must see. Or
+            it wants frame numbers where only decoding from the start would tell them.
         Failure: the anonymizer failed, or gave a picture back unchanged; the disk is full.
     """
     folder, clock = Path(folder), time.perf_counter()
     past, ahead = needs(anonymizer)
+    if not span.doubt and span.shown != max(span.base, span.first - past):
+        raise ValueError(f"the span was not cut for {anonymizer.name}: see segments.needs")
+    origin = getattr(anonymizer, "first", None)
+    if origin is not None and span.base < 0:
+        raise InOnePiece(
+            f"{anonymizer.name} counts frames, and where they begin to count only decoding "
+            "tells in this file; it is anonymized in one piece."
+        )
     known = [identity, anonymizer.digest, span.number, span.begin, span.end, past, ahead, on_error]
     key = hashlib.sha256(json.dumps(known).encode()).hexdigest()
     # The ending is one that no folder's walk takes for a source.
@@ -401,9 +426,8 @@ def make_segment(
         if progress is not None:
             progress(len(times), max(span.frames, len(times)))
 
-    origin = getattr(anonymizer, "first", None)
     if origin is not None:
-        anonymizer.first = origin + opening[0].index  # type: ignore[attr-defined]
+        anonymizer.first = origin + opening[0].index - span.base  # type: ignore[attr-defined]
     try:
         with writer:
             done = pipeline.run(
@@ -468,13 +492,17 @@ def _around(
         # Whatever goes wrong is told by decoding from the start, or is not wrong there.
         with suppress(_Unlike, av.FFmpegError):
             for frame in _nearby(source, span, size):
-                if frame.index >= span.first - past:
+                if frame.index >= span.shown:
                     yield frame
                     given = frame.index
             return
     before: deque[Frame] = deque(maxlen=past)
     left = after
     for frame in read_frames(source, size):
+        if span.lowest is not None and frame.pts < span.lowest:
+            continue
+        if span.highest is not None and frame.pts >= span.highest:
+            return
         if span.begin is not None and frame.pts < span.begin:
             before.append(frame)
             continue

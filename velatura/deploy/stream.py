@@ -42,7 +42,7 @@ from velatura.deploy._sources import (
     source_of,
 )
 from velatura.deploy.anonymizer import Anonymizer
-from velatura.deploy.file import _anonymizer
+from velatura.deploy.file import as_anonymizer
 from velatura.deploy.record import Report
 from velatura.errors import BadInput, Failure, VelaturaError
 from velatura.video.probe import display_matrix
@@ -139,7 +139,7 @@ def anonymize_stream(
     run = _Run(
         come_from,
         sink,
-        _anonymizer(anonymizer),
+        as_anonymizer(anonymizer),
         on_error=on_error,
         latency=latency,
         reconnect=reconnect,
@@ -588,7 +588,7 @@ class _Run:
                         # A copy before it is looked at: an anonymizer may use its memory again,
                         # for the next picture that comes in.
                         answer = given.copy() if isinstance(given, np.ndarray) else given
-                        for image in pipeline._checked(self.anonymizer, answer, pending):
+                        for image in pipeline.checked(self.anonymizer, answer, pending):
                             pending.popleft()
                             self.ready.put(facts.popleft()._replace(image=image))
                     if self.stop.is_set():
@@ -600,7 +600,7 @@ class _Run:
                 except _Ended:
                     return
                 except Exception as error:
-                    failure = pipeline._failure(error)
+                    failure = pipeline.failure_of(error)
                     if self.on_error == "stop":
                         # What was answered before is still sent; then the writer ends it all.
                         failure.__cause__ = None if failure is error else error

@@ -6,12 +6,14 @@ long file, 30 s of 1280 x 720 made here. Every side gives the same 16 frames at 
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -132,16 +134,15 @@ def _measure(
     figures["bars"] = _bars(figures)
     memory: dict[str, float] = {"memory_clips": many} if many else {}
     for side in ("seek", "store") if many else ():
-        start_mb, end_mb = _memory(sides[side][0], tasks, many)
-        memory |= {f"memory_{side}_start_mb": start_mb, f"memory_{side}_end_mb": end_mb}
         jobs = [(side, str(out), tasks, many)] * WORKERS
-        for number, (start_mb, end_mb) in enumerate(spread(_worker, jobs, WORKERS, each=1), 1):
-            name = f"memory_{side}_worker{number}"
-            memory |= {f"{name}_start_mb": start_mb, f"{name}_end_mb": end_mb}
+        found = [_memory(sides[side][0], tasks, many), *spread(_worker, jobs, WORKERS, each=1)]
+        for number, levels in enumerate(found):
+            name = f"memory_{side}_worker{number}" if number else f"memory_{side}"
+            memory |= {f"{name}_{when}_mb": mb for when, mb in levels.items()}
     return figures, memory
 
 
-def _worker(job: tuple[str, str, list[Task], int]) -> tuple[float, float]:
+def _worker(job: tuple[str, str, list[Task], int]) -> dict[str, float]:
     """As :func:`_memory`, in a process of its own that opens what it needs by itself."""
     side, out, tasks, many = job
     store = Store.open(out)
@@ -221,17 +222,32 @@ def _rates(
     return {side: 1 / statistics.median(values) for side, values in times.items()}
 
 
-def _memory(call: Callable[[Task], Any], tasks: list[Task], many: int) -> tuple[float, float]:
-    """Megabytes of this process before and after many clips."""
+def _memory(call: Callable[[Task], Any], tasks: list[Task], many: int) -> dict[str, float]:
+    """Megabytes of this process before and after many clips; and what of it is held then.
+
+    What a decoder frees in small pieces the C library may keep for its next ones: ``held`` is
+    after it was asked to hand such memory back. A leak would be in that too.
+    """
     import psutil
 
     process = psutil.Process()
     for i in range(50):
         call(tasks[i % len(tasks)])
+    _hand_back()
     before = process.memory_info().rss
     for i in range(many):
         call(tasks[i % len(tasks)])
-    return before / 1e6, process.memory_info().rss / 1e6
+    after = process.memory_info().rss
+    _hand_back()
+    levels = {"start": before, "end": after, "held": process.memory_info().rss}
+    return {name: level / 1e6 for name, level in levels.items()}
+
+
+def _hand_back() -> None:
+    """Memory that the C library keeps free, to the system; nothing where it cannot."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # no glibc
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @contextmanager
