@@ -8,6 +8,7 @@ import pytest
 
 from velatura.errors import BadInput
 from velatura.video.probe import probe
+from velatura.video.read import read_clip, read_frames
 
 
 def test_plain_file(make):
@@ -98,3 +99,62 @@ def test_real_files(real_data):
     assert pedestrians.codec == "msmpeg4"
     assert probe(real_data / "clips" / "speaker_with_audio.mp4").has_audio
     assert probe(real_data / "clips" / "sign_walk.mkv").frames == 89
+
+
+@pytest.mark.parametrize("start", ["ffconcat version 1.0\n", "#EXTM3U\n"])
+def test_a_list_of_other_files_is_not_followed(make, start: str):
+    """FFmpeg would open the files that it names, whatever its own name is."""
+    make("a.mp4", frames=3)
+    listing = make("b.mp4", frames=3)
+    listing.write_text(f"{start}file a.mp4\na.mp4\n")
+    for read in (probe, lambda path: list(read_frames(path))):
+        with pytest.raises(BadInput, match="a list of other files"):
+            read(listing)
+
+
+def test_letters_are_no_pictures(tmp_path):
+    (tmp_path / "words.txt").write_text("words\n" * 50)
+    with pytest.raises(BadInput, match=r"words\.txt (holds no|cannot be read as a) video"):
+        probe(tmp_path / "words.txt")
+
+
+# ------------------------------------------------------------------- photographs and their EXIF
+
+
+ORIENTATION = 0x112
+FORMATS = {"jpg": {"quality": 98, "subsampling": 0}, "png": {}, "webp": {"lossless": True}}
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9), 9])
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_photograph_is_turned_as_its_exif_says(tmp_path, suffix, orientation):
+    """Against Pillow; PyAV 18 has no name for EXIF, and then names nothing else either."""
+    image = pytest.importorskip("PIL.Image")
+    from PIL import ImageOps
+
+    pixels = np.full((24, 40, 3), 30, np.uint8)
+    pixels[:12, :20], pixels[:12, 20:], pixels[12:, :20] = (220, 30, 30), (30, 220, 30), 220
+    made, path = image.fromarray(pixels), tmp_path / f"a.{suffix}"
+    exif = made.getexif()
+    exif[0x010F] = "a maker"
+    if orientation is not None:
+        exif[ORIENTATION] = orientation
+    made.save(path, exif=exif, **FORMATS[suffix])
+    with image.open(path) as saved:
+        expected = np.asarray(ImageOps.exif_transpose(saved).convert("RGB")).astype(int)
+    (frame,) = read_frames(path)
+    info = probe(path)
+    assert (info.height, info.width) == frame.image.shape[:2] == expected.shape[:2]
+    assert np.abs(frame.image - expected).mean() < 4
+    assert read_clip(path, [0], (10, 14)).shape == (1, 3, 10, 14)
+
+
+def test_a_title_in_another_encoding_is_no_reason(tmp_path):
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w", metadata_encoding="latin-1") as container:
+        container.metadata["title"] = "Gr\u00fc\u00dfe"
+        stream = container.add_stream("mjpeg", 30)
+        stream.width, stream.height, stream.pix_fmt = 16, 16, "yuvj420p"
+        container.mux(stream.encode(av.VideoFrame(16, 16, "yuvj420p")))
+        container.mux(stream.encode())
+    assert probe(path).frames == 1

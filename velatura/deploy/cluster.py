@@ -138,6 +138,8 @@ def run(
             driver.told() if driver else "Interrupted; nothing was begun."
         ) from None
     finally:
+        if driver is not None:  # parts of what did not get to its end
+            folders |= {parts_folder(jobs[index].destination) for index in driver.states}
         _sweep(folders)
 
 

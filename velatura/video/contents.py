@@ -8,8 +8,7 @@ and are not told.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +21,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from velatura.errors import BadInput
+from velatura.video.probe import open_video
 
 __all__ = ["Contents", "SoundTrack", "contents", "removed", "shown", "warnings"]
 
@@ -87,11 +87,6 @@ TRANSFER = {16: "PQ", 18: "HLG"}
 PRIMARIES = {9: "BT.2020", 11: "P3", 12: "P3"}
 PROGRESSIVE = 1
 
-# What FFmpeg opens beside videos: lists, which make it open other files, and text.
-LISTS = {"concat", "concatf", "dash", "hls", "imf", "rtsp", "sdp", "webm_dash_manifest"}
-STARTS = (b"ffconcat", b"#EXTM3U")  # told before FFmpeg is asked, since it follows them
-TEXTS = {"tty", "bin", "xbin", "idf"}
-
 # Tags that an output has as well, with these values, or that only repeat what is coded.
 OURS = {
     "major_brand": r".*",
@@ -118,7 +113,8 @@ def contents(path: str | Path) -> Contents:
     Raises:
         BadInput: not a readable video; its first picture does not decode.
     """
-    with _open(Path(path)) as (container, stream):
+    told_more = {"export_all": "1", "export_xmp": "1"}
+    with open_video(path, told_more) as (container, stream):
         try:
             frame = next(container.decode(stream), None)
         except av.FFmpegError as error:
@@ -208,36 +204,6 @@ def warnings(contents: Contents) -> list[str]:
             "anonymized and written."
         )
     return said
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The file and its best video stream; as ``open_video``, and told more of its metadata."""
-    if not path.is_file():
-        what = "a folder, not a video file" if path.is_dir() else "not there"
-        raise BadInput(f"{path} is {what}; name one video file.")
-    try:
-        with open(path, "rb") as file:
-            if file.read(16).startswith(STARTS):
-                raise BadInput(f"{path} is a list of other files; name the videos themselves.")
-        # Tags come in any coding; a name that is not UTF-8 is still a name.
-        container = av.open(
-            f"file:{path}",
-            metadata_errors="replace",
-            options={"export_all": "1", "export_xmp": "1"},
-        )
-    except (av.FFmpegError, OSError) as error:
-        reason = error.strerror or type(error).__name__
-        raise BadInput(f"{path} cannot be read as a video: {reason}.") from error
-    with container:
-        if container.format.name in LISTS:
-            raise BadInput(f"{path} is a list of other files; name the videos themselves.")
-        stream = container.streams.best("video")
-        text = container.format.name in TEXTS
-        if text or not isinstance(stream, VideoStream) or _is_cover(stream):
-            raise BadInput(f"{path} holds no video stream.")
-        stream.thread_type = "NONE"  # type: ignore[assignment]  # one picture is wanted
-        yield container, stream
 
 
 def _container(container: InputContainer, path: str | Path) -> str:

@@ -55,27 +55,46 @@ class VideoInfo:
     has_audio: bool
 
 
+# Files that name other files, which FFmpeg would open, and formats that draw letters as pictures.
+LISTS = {"concat", "concatf", "dash", "hls", "imf", "rtsp", "sdp", "webm_dash_manifest"}
+STARTS = (b"ffconcat", b"#EXTM3U")  # told before FFmpeg is asked, since it follows them
+TEXTS = {"tty", "bin", "xbin", "idf"}
+
+
 @contextmanager
-def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_video(
+    path: str | Path, options: dict[str, str] | None = None
+) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open the best video stream of a local file, single-threaded and strict.
 
+    Args:
+        path: a local file.
+        options: FFmpeg's, for reading the container.
+
     Raises:
-        BadInput: no such file, or no video in it.
+        BadInput: no such file, no video in it, or a list of other files.
     """
     path = Path(path)
     if not path.is_file():
         what = "a folder, not a video file" if path.is_dir() else "not there"
         raise BadInput(f"{path} is {what}; name one video file.")
     try:
+        with open(path, "rb") as file:
+            if file.read(16).startswith(STARTS):
+                raise BadInput(f"{path} is a list of other files; name the videos themselves.")
         # "file:" keeps a colon in a name from being taken for a network address. A title in
         # some other encoding says nothing of the pictures.
-        container = av.open(f"file:{path}", metadata_errors="replace")
+        container = av.open(f"file:{path}", metadata_errors="replace", options=options or {})
     except (av.FFmpegError, OSError) as error:
         reason = error.strerror or type(error).__name__
         raise BadInput(f"{path} cannot be read as a video: {reason}.") from error
     with container:
+        if container.format.name in LISTS:
+            raise BadInput(f"{path} is a list of other files; name the videos themselves.")
         stream = container.streams.best("video")
-        if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
+        text = container.format.name in TEXTS
+        cover = stream is not None and stream.disposition & Disposition.attached_pic
+        if text or cover or not isinstance(stream, VideoStream):
             raise BadInput(f"{path} holds no video stream.")
         # Decoders patch damaged data up and go on. "explode" makes them report it (Motion
         # JPEG says nothing otherwise), and only without threads does every report reach
