@@ -12,11 +12,16 @@ import numpy as np
 import pytest
 
 from velatura.config import build
+from velatura.config import plain as plain_values
 from velatura.data import _clips, folder
 from velatura.data._store import prepare as preparing
 from velatura.data._store.prepare import prepare
 from velatura.data.folder import Config, load
 from velatura.errors import BadInput
+from velatura.training import windows
+from velatura.training.batches import Batches
+from velatura.training.batches import Config as Window
+from velatura.video.clips import clip_indices
 from velatura.video.write import VideoWriter
 
 GOLF, POUR = 40, 200  # how light the videos of a class are
@@ -358,6 +363,22 @@ def wrong_lines():
     yield "none", {**one, "attributes": {}}, "at least one name"
     yield "key", {**one, "grup": "x"}, "unknown key 'grup'"
     yield "twice", standard()[0], "golf/0.mp4 stands there twice"
+    for name in ("./golf/1.mp4", "golf/./1.mp4", "golf//1.mp4", "golf/1.mp4/"):
+        yield name, {**one, "video": name}, f"write golf/1.mp4 for '{name}', so that no file has"
+    doubled = json.dumps(one)[:-1] + ', "group": "x", "group": "y"}'
+    yield "key twice", good + "\n" + doubled, "line 2: 'group' stands twice in one object"
+    inner = (
+        json.dumps(one)
+        .replace('"face": 0', '"face": 0, "face": 1')
+        .replace('"face": 1, "nu', '"face": 1, "face": 1, "nu')
+    )
+    yield "attribute twice", good + "\n" + inner, "line 2: 'face' stands twice in one object"
+    yield "deep", good + "\n" + "[" * 100000, "line 2: lists in lists in lists without end"
+    half = json.dumps({**one, "group": "\ud83d"})
+    yield "half", good + "\n" + half, r"line 2: .ud83d in '.ud83d' is no character of a name"
+    nul = json.dumps({**one, "video": "golf/\0.mp4"})
+    yield "NUL", good + "\n" + nul, r"line 2: .u0000 in 'golf/.x00.mp4' is no character"
+    yield "bare NUL", good + "\n\0", "line 2: a NUL character, which no name holds"
 
 
 @pytest.mark.parametrize(
@@ -437,6 +458,91 @@ def test_unreadable_videos(config, videos, caplog, monkeypatch):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             parts = load(config(rows))
-        assert "1 of 21 files left out, golf/broken.mp4 first" in caplog.text
+        assert "1 of 21 files cannot be read and are left out: golf/broken.mp4: " in caplog.text
         assert len(parts.test) == 8
         assert near(levels(parts.test)[-1:], [POUR + 9 + np.arange(5)])
+
+
+def test_one_per_cent_holds_for_what_is_trained_on(config, videos, monkeypatch):
+    """Of a hundred, one may fail when they are decoded; of the twenty that are trained on it is
+    too much, from the cache and from a folder prepared before."""
+    rows, names = standard(), {}
+    for i in range(100):
+        names[f"wave/{i}.mp4"] = videos / "golf" / f"{i % 10}.mp4"
+    (videos / "wave").mkdir(exist_ok=True)
+    for name, path in names.items():
+        if not (videos / name).exists():
+            os.link(path, videos / name)
+    (videos / "golf" / "bad.mp4").write_bytes(b"hello")
+    rows.append(line("golf/bad.mp4", "test", "b"))
+    every = [*rows, *(line(name, "train", "waves") for name in names)]
+    cfg = config(every)
+    parts = load(cfg)  # 1 of 121
+    assert sum(map(len, parts)) == 120
+    monkeypatch.setattr(_clips, "prepare", None)  # from the cache alone
+    for more in ({}, {"prepared": str(next(Path(cfg.cache).glob("videos/*")))}):
+        with pytest.raises(BadInput) as caught:
+            load(config(every, classes=("golf", "pour"), **more))
+        said = "1 of 21 files cannot be read, more than 1%: golf/bad.mp4: "
+        assert str(caught.value).startswith(said)
+    monkeypatch.setattr(preparing, "TOLERATED", 0.05)
+    assert len(load(config(every, classes=("golf", "pour"))).test) == 8
+    (videos / "golf" / "bad.mp4").unlink()
+    for name in names:
+        (videos / name).unlink()
+
+
+def test_train_may_not_share_films_with_a_listed_val(config, caplog):
+    rows = standard()
+    rows[0].update(split="val", group="golf film 1")  # a film of three train clips
+    with caplog.at_level(logging.WARNING):
+        train, val, _ = load(config(rows))
+    assert (len(train), len(val)) == (8, 1)
+    assert not set(train.groups.tolist()) & set(val.groups.tolist())
+    assert "3 of 11 train clips left out: their group is also in val or test." in caplog.text
+
+
+def test_labels_of_ones_own_take_the_place_of_the_files(config, tmp_path, caplog):
+    rows, path = standard(), tmp_path / "mine.jsonl"
+    lines = [{"video": r["video"], "attributes": {"hat": i % 2}} for i, r in enumerate(rows)]
+    path.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    plain = load(config(rows))
+    train, val, test = load(config(rows, labels=str(path)))
+    assert test.attribute_names == ("hat",)
+    assert test.attributes[:, 0].tolist() == [0, 1, 0, 1] * 2
+    assert test.fingerprint != plain.test.fingerprint
+    # One video without a line of its own is left out, and that is said.
+    path.write_text("".join(json.dumps(one) + "\n" for one in lines[1:]))
+    with caplog.at_level(logging.WARNING):
+        parts = load(config(rows, labels=str(path)))
+    assert sum(map(len, parts)) == sum(map(len, (train, val, test))) - 1
+    assert "1 of 20 files have no labels and are left out." in caplog.text
+    path.write_text(json.dumps({"video": "golf/77.mp4", "attributes": {"hat": 1}}))
+    with pytest.raises(
+        BadInput, match=r"mine\.jsonl labels golf/77\.mp4, which is not in the lists"
+    ):
+        load(config(rows, labels=str(path)))
+    with pytest.raises(BadInput, match=r"gone\.jsonl is missing"):
+        load(config(rows, labels="gone.jsonl"))
+
+
+def test_keys_that_came_later_leave_older_records_as_they_were():
+    values = plain_values(Config(root="r", annotations="a"))
+    assert "labels" not in values
+    assert plain_values(Config(root="r", annotations="a", labels="x"))["labels"] == "x"
+
+
+def test_a_set_whose_videos_are_all_shorter_than_a_clip(config):
+    """20 and 5 frames; 16 at every fourth reach over 61: they run back and forth."""
+    splits = load(config(standard()))
+    cfg = Window(batch=4, size=12, frames=16, stride=4, shift=0, starts=3)
+    assert max(splits.train.lengths) < 61
+    whole = Window(batch=4, size=12, frames=40, shift=0)
+    for window in (cfg, whole):
+        batch = Batches(splits.train, window, 0).at(0)
+        assert batch.clips.shape == (4, window.frames, 3, 12, 12)
+        windows.check(splits.test, window)
+    (middle,) = windows.even(splits.test, [0], whole)
+    first = int(middle[0, 0].float().mean().round())
+    told = [int(frame.float().mean().round()) - first for frame in middle[0]]
+    assert near(told, clip_indices(20, 40, 1, 0))

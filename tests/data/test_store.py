@@ -461,7 +461,15 @@ def test_the_sides_of_the_benchmark_give_the_same_frames(tmp_path, monkeypatch):
     paths = [video(tmp_path / f"{i}.mp4", 60, seed=i) for i in range(2)]
     figures, memory = bench._measure(paths, tmp_path / "out", 1, 2, 3)
     assert figures["seek_ratio"] == 1
-    assert memory["memory_clips"] == 3
+    assert memory.pop("memory_clips") == 3
+    where = ("", "_worker1", "_worker2")
+    assert memory.keys() == {
+        f"memory_{side}{who}_{when}_mb"
+        for side in ("seek", "store")
+        for who in where
+        for when in ("start", "end", "held")
+    }
+    assert min(memory.values()) > 10
     assert np.array_equal(given["seek"], given["store"])
     for side in ("plain", "picky"):
         close = np.abs(np.array(given[side], int) - np.array(given["seek"], int)[::2])
@@ -472,3 +480,60 @@ def test_the_sides_of_the_benchmark_give_the_same_frames(tmp_path, monkeypatch):
 def test_the_benchmarks_long_video(tmp_path):
     path = bench.long_video(tmp_path / "a.mp4", seconds=1)
     assert len(list(read_frames(path, (36, 64)))) == 30
+
+
+# Whatever one file does is its own reason
+
+
+@pytest.mark.parametrize("step", ["probe", "read_frames", "stamp"])
+def test_an_unexpected_error_of_one_file_is_its_reason(originals, out, monkeypatch, step):
+    """And not the end of the others."""
+    real, odd = getattr(module, step), originals[ODD[2]]
+
+    def failing(path, *more):
+        if Path(path) == odd:
+            raise PermissionError(13, "not for you") if step == "stamp" else ValueError("31\n is")
+        return real(path, *more)
+
+    monkeypatch.setattr(module, step, failing)
+    monkeypatch.setattr(module, "TOLERATED", 0.2)
+    done = prepare(originals, out, short_side=24)
+    assert (done.done, list(done.skipped)) == (4, [ODD[2]])
+    kind = "PermissionError" if step == "stamp" else "ValueError: 31 is."
+    assert f"{odd} cannot be read: {kind}" in done.skipped[ODD[2]]
+    assert done.skipped[ODD[2]] in (out / "unreadable.txt").read_text()
+
+
+def test_photographs_with_exif_are_prepared_upright(tmp_path, out):
+    image = pytest.importorskip("PIL.Image")
+    made = image.fromarray(np.zeros((24, 40, 3), np.uint8))
+    exif = made.getexif()
+    exif[0x112] = 6
+    paths = {f"{suffix}": tmp_path / f"a.{suffix}" for suffix in ("jpg", "png", "webp")}
+    for path in paths.values():
+        made.save(path, exif=exif)
+    done = prepare(paths, out)
+    assert (done.done, done.skipped) == (3, {})
+    assert {(v.height, v.width) for v in done.store.videos.values()} == {(40, 24)}
+
+
+UNGUARDED = """
+import sys
+from pathlib import Path
+from velatura.data._store.prepare import prepare
+
+print("the script runs")
+found = prepare({p.name: p for p in sorted(Path(sys.argv[1]).iterdir())}, sys.argv[2], workers=2)
+print(len(found.store))
+"""
+
+
+def test_a_script_without_a_guard(tmp_path, out):
+    """Workers do not run it again: each would prepare too, and wait for the lock for ever."""
+    for i in range(16):
+        video(tmp_path / "originals" / f"{i}.mp4", 2, seed=i)
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    command = [sys.executable, tmp_path / "script.py", tmp_path / "originals", out]
+    env = {**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[3])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
+    assert (done.returncode, done.stdout) == (0, "the script runs\n16\n"), done.stderr

@@ -1,8 +1,9 @@
 """``velatura bench anonymize``: whole processes, from the command typed to the file on the disk.
 
-Each side runs as its own process and is charged what the system counts for it and its children:
-CPU seconds, and the largest resident size. Sides alternate, so that whatever else the machine
-does hits both; figures are medians over rounds, ratios are of medians.
+Each side runs as its own process and is charged for itself and its children: the CPU seconds that
+the system counts, and the largest resident size that is seen in looks 10 ms apart. Sides
+alternate, so that whatever else the machine does hits both; figures are medians over rounds,
+ratios are of medians.
 
     ours    velatura anonymize CLIP --out OUT                     for each mode or model named
     peer    deface CLIP -o OUT, its defaults, x264 veryfast       where --peer names its command
@@ -36,6 +37,7 @@ from velatura.video.write import VideoWriter
 __all__ = ["anonymizing", "moving_video"]
 
 MIB = 2**20
+MOST = 240  # frames of a clip
 ENCODER = {"crf": "18", "preset": "veryfast", "bf": "0", "threads": "4"}  # as video/write.py
 
 
@@ -58,7 +60,7 @@ def anonymizing(
     """CPU-ms and wall frames a second of each side on each clip; start-up; memory.
 
     Args:
-        clips: video files.
+        clips: video files; their first 240 frames are used.
         peer: the peer's command; "" leaves it out.
         modes: names or .onnx files for ``--model`` and ``--mode``.
         rounds: of each side.
@@ -80,7 +82,8 @@ def anonymizing(
         found["startup_ours_s"] = _median([_run([*_velatura(), "--help"]).wall for _ in range(5)])
         if peer:
             found["startup_peer_s"] = _median([_run([peer, "--help"]).wall for _ in range(5)])
-        for clip in [_small(clips[0], Path(folder) / "small.mp4"), *clips]:
+        begins = [_beginning(clip, Path(folder) / clip.name) for clip in clips]
+        for clip in [_small(begins[0], Path(folder) / "small.mp4"), *begins]:
             sides = {
                 name: [*command, str(clip), "--out", str(out)] for name, command in ours.items()
             }
@@ -147,6 +150,21 @@ def _peer(peer: str, clip: Path, out: Path) -> list[str]:
     return [peer, str(clip), "-o", str(out), "--ffmpeg-config", json.dumps(encoder)]
 
 
+def _beginning(clip: Path, path: Path) -> Path:
+    """The first frames of a clip as they are coded, without sound; a short clip itself."""
+    if probe(clip).frames <= MOST:
+        return clip
+    with av.open(str(clip)) as source, av.open(str(path), "w") as copy:
+        there = source.streams.video[0]
+        stream = copy.add_stream_from_template(there)
+        for number, packet in enumerate(source.demux(there)):
+            if packet.dts is None or number == MOST:
+                break
+            packet.stream = stream
+            copy.mux(packet)
+    return path
+
+
 def _small(clip: Path, path: Path) -> Path:
     """A copy at 320 x 240, the size that the peers were measured at."""
     info = probe(clip)
@@ -164,16 +182,33 @@ def _label(clip: Path) -> str:
 def _run(command: list[str]) -> Cost:
     """Run one process to its end and say what it cost, its children included."""
     begin = time.perf_counter()
+    memory = 0
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdout=said, stderr=said, stdin=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
+        # The system's own figure (ru_maxrss) begins with what this process had when it forked.
+        while True:
+            done, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if done:
+                break
+            memory = max(memory, _resident(process.pid))
+            time.sleep(0.01)
         wall = time.perf_counter() - begin
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             said.seek(0)
             last = said.read().decode(errors="replace").strip().splitlines()[-1:]
             raise Failure(f"{' '.join(command[:6])} ended with {process.returncode}: {last}")
-    return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss * 1024)
+    return Cost(usage.ru_utime + usage.ru_stime, wall, memory)
+
+
+def _resident(process: int) -> int:
+    """Bytes that a process and its children hold now; 0 where the system does not say."""
+    try:
+        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE") + sum(_resident(int(child)) for child in children)
 
 
 def _median(values: list[float]) -> float:
