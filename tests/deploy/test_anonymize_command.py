@@ -539,6 +539,30 @@ def test_contact_sheet_says_what_it_shows(clip: Path):
     assert colour[124:, :160].mean() < 6
 
 
+# 8, 10: the copy against its source
+
+
+def test_check_measures_the_copy(clip: Path):
+    done = anonymize(clip, "--check")
+    assert "0 frames nearly identical" in done.stdout
+    assert re.search(r"flicker against the source's own: \d+\.\d\d", done.stdout)
+    report = json.loads(clip.with_name("clip.anon.mp4.report.json").read_text())
+    assert report["check"]["likeness"]["limits"]
+    assert report["check"]["frames"]["compared"] == 30
+
+
+def test_only_the_boxes_change(tmp_path: Path, clip: Path):
+    boxes = tmp_path / "boxes.json"
+    everywhere = {str(i): [[0, 0, 20, 20]] for i in range(30)}
+    boxes.write_text(json.dumps({"schema": "velatura-boxes/1", "frames": everywhere}))
+    anonymize(clip, "--regions", boxes, "--fill", "black")
+    for i, copy in enumerate(pictures(tmp_path / "clip.anon.mp4")):
+        assert copy[2:16, 2:16].max() < 40
+        assert np.abs(copy[30:, 40:].astype(int) - scene(i)[30:, 40:]).mean() < 12
+    boxes.write_text(json.dumps({"schema": "velatura-boxes/1", "frames": {"0": [[1, 2, 3]]}}))
+    assert "boxes.json" in anonymize(clip, "--regions", boxes, "--overwrite", code=2).stderr
+
+
 # 21: the same bytes
 
 

@@ -518,8 +518,8 @@ class _Teller:
             self.line(f"  removed: {', '.join(report.removed)}")
         for warning in report.warnings:
             self.line(f"  warning: {warning}")
-        for name, figure in report.check.items():
-            self.line(f"  check: {name}: {figure}")
+        for line in _figures(report.check):
+            self.line(f"  check: {line}")
 
     def summary(self, reports: list[Report], others: list[Path]) -> None:
         counts = {"done": 0, "failed": 0, "skipped": 0}
@@ -569,6 +569,32 @@ class _Teller:
             self.line(f"would write {plan['destination']}: {size}{more}")
         enough = "" if free > need else ": not enough"
         self.line(f"about {need / 2**20:.1f} MiB of {free / 2**20:.0f} MiB free{enough}")
+
+
+def _figures(check: dict[str, Any]) -> Iterator[str]:
+    """The figures of ``--check`` for people; what each cannot say stands in the report."""
+    if not check:
+        return
+    faces, likeness, flicker = check["faces"], check["likeness"], check["flicker"]
+    if faces.get("available"):
+        yield (
+            f"faces found in {faces['frames']} frames: {faces['source']['faces']} before, "
+            f"{faces['output']['faces']} after, {faces['same_place']['faces']} at the same place"
+        )
+    else:
+        yield f"faces not looked for: {faces.get('reason', 'no detector')}"
+
+    def known(value: float | None) -> str:
+        return "undefined" if value is None else f"{value:.2f}"
+
+    yield (
+        f"likeness to the source, median: picture {known(likeness['picture']['median'])}, "
+        f"fine detail {known(likeness['detail']['median'])}, "
+        f"changes {known(check['motion']['changes']['median'])}; "
+        f"{likeness['nearly_identical']['frames']} frames nearly identical"
+    )
+    yield f"flicker against the source's own: {known(flicker['ratio'])}"
+    yield "what these figures cannot say stands in the report and in docs/check.md"
 
 
 def _seconds(text: str) -> float:
