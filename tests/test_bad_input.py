@@ -273,14 +273,9 @@ CASES = {
     "a batch of one": Case(
         f"{TRAIN} --set batches.batch=1", r"batches\.batch is 1, .*at least 2.*\.", makes=True
     ),
-    "a clip longer than the video": Case(
-        f"{TRAIN} --set batches.frames=9",
-        r"A window of 9 frames of 24 px does not fit the videos of people/train: at most 4 .*\.",
-        makes=True,
-    ),
     "a window larger than the picture": Case(
         f"{TRAIN} --set batches.size=48",
-        r"A window of 4 frames of 48 px does not fit the videos of people/train: .*\.",
+        r"A window of 48 px does not fit the pictures of people/train, 24 x 24 px; lower .*\.",
         makes=True,
     ),
     "data of one class": Case(

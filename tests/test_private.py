@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,14 @@ import numpy as np
 import pytest
 import torch
 from data import tiny_lists
+from rich.console import Console
 from training import tiny
 
 from velatura import experiment, study
 from velatura.errors import BadInput
 from velatura.layout import Measurement
+from velatura.report.page import write_report
+from velatura.report.tables import terminal_table, to_csv, to_markdown
 from velatura.training.batches import Batches
 
 ACTIONS = ("golf", "pour")
@@ -225,3 +230,94 @@ def test_attackers_learn_photographs_and_are_tested_on_frames(two_sets: Path, tm
     (two_sets / "hmdb51_org/golf/golf four_golf_f_cm_np1_ri_med_0.avi").unlink()
     with pytest.raises(BadInput, match="1 of 2 annotated videos are not in .* 'leave out'"):
         experiment.load_private(run)
+
+
+# --------------------------------------------------------------- the list that science leaks with
+
+
+def test_the_leaky_list_is_asked_for_and_marked(
+    two_sets: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    where = {"height": 16, "width": 20, "workers": 1, "cache": str(tmp_path / "cache")}
+    videos = str(two_sets / "hmdb51_org")
+    data = {"name": "pa_hmdb51", "root": videos, "val_fraction": 0.3, **where}
+    images = {"name": "vispr1_to_pa_hmdb51", "root": str(two_sets / "vispr"), "videos": videos}
+    base = {**tiny.values(data=data), "private": {**images, **where}}
+
+    def loaded(**changes):
+        values = {**base, **{k: {**base[k], **v} for k, v in changes.items()}}
+        run = experiment.resolve(values)
+        clips = experiment.load_data(run)
+        return run, clips, experiment.kept_apart(clips, experiment.load_private(run))
+
+    run, clean, private = loaded()
+    assert "leaky" not in run.values()["data"]
+    assert not clean.train.files & clean.test.files
+    assert not any("LEAKY" in part.name for part in (*clean, *private))
+    run, leaky, private = loaded(data={"leaky": True})
+    assert run.values()["data"]["leaky"] is True
+    assert leaky.test.files <= leaky.train.files | leaky.val.files
+    assert [len(part) for part in leaky] == [6, 2, 2]
+    for part, before in zip(leaky, clean, strict=True):
+        split = before.name.partition("/")[2]
+        assert part.name == f"LEAKY: pa_hmdb51/{split}"
+        assert part.fingerprint.startswith("leaky-")
+    assert leaky.test.fingerprint == f"leaky-{clean.test.fingerprint}"
+    assert {part.name.partition("/")[0] for part in private} == {"LEAKY: vispr1_to_pa_hmdb51"}
+    assert "LEAKY: 2 of the 2 test videos are in the training list too." in caplog.text
+
+    # HMDB51's own list trains on the videos whose frames are examined.
+    other = {"name": "hmdb51", "drop_shared_groups": False}
+    lists = two_sets / "testTrainMulti_7030_splits"
+    for action in ACTIONS:
+        path = lists / f"{action}_test_split1.txt"
+        names = [line.rsplit(" ", 2)[0] for line in path.read_text().splitlines()]
+        tiny_lists.write(path, "".join(f"{n} {2 if 'one' in n else 1} \n" for n in names))
+    with pytest.raises(BadInput) as caught:
+        loaded(data=other)
+    assert re.fullmatch(
+        r"2 videos that hmdb51 trains on are in the test of vispr1_to_pa_hmdb51, first golf/.*; "
+        r"take .data. name = 'pa_hmdb51', which leaves them out, or set private.leaky = true, "
+        r"which marks every result\.",
+        str(caught.value),
+    )
+    _, clips, private = loaded(data=other, private={"leaky": True})
+    assert clips.test.name == "hmdb51/test"
+    assert private.test.name == "LEAKY: vispr1_to_pa_hmdb51/test"
+
+
+@pytest.mark.slow
+def test_every_result_of_a_leaky_study_says_so(
+    two_sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Records, summary, table, Markdown, CSV and page."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    where = {"height": 16, "width": 20, "workers": 1, "cache": str(tmp_path / "cache")}
+    videos = str(two_sets / "hmdb51_org")
+    images = {"name": "vispr1_to_pa_hmdb51", "root": str(two_sets / "vispr"), "videos": videos}
+    data = {"name": "pa_hmdb51", "root": videos, "val_fraction": 0.3, "leaky": True, **where}
+    given = tiny.values(data=data, batches={"batch": 2, "size": 16})
+    given["private"] = {**images, **where}
+    given["evaluation"] = {
+        "attackers": ["frame_cnn"], "seeds": [0], "target_seeds": [0], "start_epochs": 1,
+        "epochs": 1, "replicates": 100,
+    }  # fmt: skip
+    given["rows"] = [{"name": "soft", "method": {"name": "blur"}}]
+    del given["method"]
+    folder = tmp_path / "study"
+    summary = list(study.carry_out(study.resolve_study(given), folder, workers=1))[-1]["summary"]
+    names = {"LEAKY: pa_hmdb51", "LEAKY: vispr1_to_pa_hmdb51"}
+    assert {summary["dataset"], summary["data"]["private"]["name"]} == names
+    assert summary["data"]["fingerprint"].count("leaky-") == 6
+    lines = (folder / "records.jsonl").read_text().splitlines()
+    found = [Measurement(**json.loads(line)) for line in lines]
+    assert {m.dataset for m in found} == names
+    assert all("leaky-" in m.provenance["data"] for m in found)
+    write_report(folder)
+    page = (folder / "report.html").read_text()
+    console = Console(width=200, file=io.StringIO())
+    console.print(terminal_table(summary))
+    for text in (page, console.file.getvalue(), to_markdown(summary), to_csv(summary)):
+        assert all(name in text for name in names)
+    assert "Test videos were trained on, so these figures say too much." in summary["sentences"][0]
+    assert summary["sentences"][0] in page

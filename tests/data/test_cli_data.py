@@ -346,6 +346,92 @@ def test_names_that_cannot_be_printed(run, data, tiny_counts):
     assert run("check", "ucf101", "--root", root, "--names-only", "--json")[0] == 0
 
 
+def test_quick_says_what_it_did_not_do(run, data, tiny_counts):
+    root = data / "hmdb51/hmdb51_org"
+    whole = tiny.video(root / "golf" / tiny.ODD, 20)
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    code, out, err = run("check", "hmdb51", "--root", root, "--quick")
+    assert (code, err) == (0, "")
+    assert "note  Opened, not read to the end: 6 files.\n" in out
+    assert "Whole and readable" not in out
+    (root / "pour/holiday.avi").write_bytes(b"")
+    code, out, err = run("check", "hmdb51", "--root", root, "--quick", "--workers", "2")
+    assert (code, err) == (1, "")
+    assert "wrong Cannot be opened: 1 of 6 files. -> unpack these again\n" in out
+    assert (
+        "wrong Not readable to the end: 2 of 6 files." in run("check", "hmdb51", "--root", root)[1]
+    )
+
+
+def test_lists_that_training_could_not_use(run, data):
+    """One side alone, one class, a class that is only asked for, an attribute that says nothing."""
+    path, root = data / "mine/videos.jsonl", data / "mine/videos"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+
+    def check(rows):
+        path.write_text("\n".join(map(json.dumps, rows)))
+        words = ["--root", root, "--annotations", path, "--names-only"]
+        return run("check", "folder", *words)
+
+    code, out, _ = check(rows)
+    assert (code, "wrong No file" in out) == (0, False)
+    code, out, _ = check([{**row, "split": "train"} for row in rows])
+    assert code == 1
+    assert (
+        "wrong No file is in test, so nothing can be measured on. -> give whole groups the" in out
+    )
+    assert "Nothing is wrong" not in out
+    code, out, _ = check([{**row, "split": "test"} for row in rows])
+    assert code == 1
+    assert "wrong No file is in train, so nothing can be learnt from." in out
+    code, out, _ = check([row for row in rows if row["video"].startswith("golf")])
+    assert code == 1
+    assert "wrong There is one class only, golf; actions need two." in out
+    moved = [{**r, "split": "test"} if r["video"].startswith("pour") else r for r in rows]
+    code, out, _ = check(moved)
+    assert code == 1
+    assert "wrong Without training videos: 1 of 2 classes. -> add some, or leave" in out
+    code, out, _ = check([{**row, "attributes": {"face": 1}} for row in rows])
+    assert code == 0
+    assert "note  Had by no file of train or test, or by all: 1 of 1 attributes;" in out
+
+
+def test_one_file_is_not_called_files(run, data):
+    folder = data / "one"
+    shutil.copytree(data / "mine/videos/golf", folder / "golf")
+    line = json.dumps({"video": "golf/0.mp4", "split": "train", "attributes": {"face": 1}})
+    path = tiny.write(data / "one.jsonl", line)
+    out = run("check", "folder", "--root", folder, "--annotations", path, "--names-only")[1]
+    assert "ok    The one file of the lists is there.\n" in out
+
+
+def test_attributes_that_steer_the_terminal(run, data):
+    path = data / "mine/videos.jsonl"
+    path.write_text(path.read_text().replace('"face"', '"\\u001b[31m[bold]face"'))
+    words = ["--root", data / "mine/videos", "--annotations", path, "--names-only"]
+    code, out, _ = run("check", "folder", *words)
+    assert code == 0
+    assert "\x1b" not in out
+    assert "\\x1b[31m[bold]face" in out
+
+
+@pytest.mark.parametrize("spelling", ["official", "of the copy"])
+def test_labels_by_either_name(run, data, tiny_counts, spelling):
+    """A copy that writes @ for # and &, as JHMDB's; labels with its names, or with the lists'."""
+    root = data / "hmdb51/hmdb51_org"
+    copied = tiny.ODD.translate({ord("#"): "@", ord("&"): "@"})
+    (root / "golf" / tiny.ODD).rename(root / "golf" / copied)
+    names = [tiny.ODD if spelling == "official" else copied, *tiny.GOLF[:2]]
+    rows = [{"video": f"golf/{name}", "attributes": {"hat": 1}} for name in names]
+    rows += [{"video": f"pour/{name}", "attributes": {"hat": 0}} for name in tiny.POUR]
+    path = tiny.write(data / "hats.jsonl", "\n".join(map(json.dumps, rows)))
+    words = ["check", "hmdb51", "--root", root, "--names-only", "--labels", path]
+    code, out, err = run(*words)
+    assert (code, err) == (0, ""), out
+    assert "There under the names of a known copy: 1 file." in out
+    assert re.search(r"hat +50\.0 +50\.0\n", out)
+
+
 def test_an_interrupted_download_says_how_to_go_on(run, tmp_path, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
@@ -425,6 +511,20 @@ def test_images_are_prepared_too(run, data):
     stored = Store.open("out")
     assert out.startswith(f"out: {len(stored)} images decoded, 0 kept, ")
     assert {video.frames for video in stored.videos.values()} == {1}
+
+
+def test_the_hint_of_prepare_is_the_command_that_finds_out(run, data):
+    words = ["--root", "data/utkface", "--annotations", "data/hmdb51", "--out", "out"]
+    code, _, err = run("prepare", "hmdb51", *words)
+    hint = "`velatura data check hmdb51 --root data/utkface --annotations data/hmdb51`"
+    assert (code, hint in err) == (2, True), err
+
+
+def test_preparing_a_leaky_list_counts_a_video_once(run, data):
+    words = ["--root", "data/hmdb51/hmdb51_org", "--out", "out", "--leaky"]
+    code, _, err = run("prepare", "pa_hmdb51", *words)
+    assert code == 0
+    assert err.startswith("6 videos to decode, 0 there already. ")
 
 
 @pytest.mark.parametrize(

@@ -367,11 +367,7 @@ def wrong_lines():
         yield name, {**one, "video": name}, f"write golf/1.mp4 for '{name}', so that no file has"
     doubled = json.dumps(one)[:-1] + ', "group": "x", "group": "y"}'
     yield "key twice", good + "\n" + doubled, "line 2: 'group' stands twice in one object"
-    inner = (
-        json.dumps(one)
-        .replace('"face": 0', '"face": 0, "face": 1')
-        .replace('"face": 1, "nu', '"face": 1, "face": 1, "nu')
-    )
+    inner = json.dumps(one).replace('"face":', '"face": 0, "face":')
     yield "attribute twice", good + "\n" + inner, "line 2: 'face' stands twice in one object"
     yield "deep", good + "\n" + "[" * 100000, "line 2: lists in lists in lists without end"
     half = json.dumps({**one, "group": "\ud83d"})
@@ -545,4 +541,4 @@ def test_a_set_whose_videos_are_all_shorter_than_a_clip(config):
     (middle,) = windows.even(splits.test, [0], whole)
     first = int(middle[0, 0].float().mean().round())
     told = [int(frame.float().mean().round()) - first for frame in middle[0]]
-    assert near(told, clip_indices(20, 40, 1, 0))
+    assert near([np.array(told)], [np.array(clip_indices(20, 40, 1, 0))])

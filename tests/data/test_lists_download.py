@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
+import resource
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from velatura.data._lists import download as module
 from velatura.data._lists.download import download
 from velatura.data._lists.source import Remote
 from velatura.errors import BadInput, Failure
@@ -27,6 +31,7 @@ class Server(ThreadingHTTPServer):
     breaks = 0
     ranges = True
     status = 200
+    length: str | None = None  # what Content-Length says, where it is no number
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -49,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         body = self.server.data[start:]
         self.send_response(206 if asked and self.server.ranges else 200)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", self.server.length or str(len(body)))
         if asked and self.server.ranges:
             whole = len(self.server.data)
             self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
@@ -165,3 +170,81 @@ def test_only_http(tmp_path):
     secret.write_bytes(b"x")
     with pytest.raises(BadInput, match="no http or https address"):
         download(Remote(name="a", url=f"file://{secret}", sha256=""), tmp_path)
+
+
+def test_what_stands_in_the_way_is_said(server, tmp_path):
+    """A file where the folder should be, a folder where the file should be."""
+    (tmp_path / "file").write_bytes(b"x")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(BadInput, match=r"file.* cannot be used \(.*\); name another folder"):
+            download(remote(server), folder)
+    for name in ("labels.pickle", "labels.pickle.part"):
+        (tmp_path / name / name).mkdir(parents=True)
+        (tmp_path / name / name / name).mkdir()
+        with pytest.raises(BadInput, match=rf"{name} is a folder; move it away, or name another"):
+            download(remote(server), tmp_path / name)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("length", ["many", "-1", "1e9", "\u0663".encode().decode("latin-1")])
+def test_a_length_that_is_no_number_promises_nothing(server, tmp_path, length):
+    server.length = length
+    assert download(remote(server), tmp_path).read_bytes() == DATA
+
+
+def test_a_full_disk_is_said_and_what_came_is_kept(server, tmp_path):
+    """The system lets no file grow beyond 100 kB; then it does, and the download goes on."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(Failure, match=r"Writing .*\.part failed: .*; make room, and run this"):
+            download(remote(server), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    there = (tmp_path / "labels.pickle.part").stat().st_size
+    assert 0 < there <= 100_000
+    assert download(remote(server), tmp_path).read_bytes() == DATA
+    assert server.asked == [None, f"bytes={there}-"]
+
+
+def test_two_at_once_do_not_share_the_partial_file(server, tmp_path):
+    part = tmp_path / "labels.pickle.part"
+    with open(part, "ab") as other:
+        other.write(DATA[:HALF])
+        other.flush()
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(BadInput, match=r"Another run is getting .*\.part; wait for it"):
+            download(remote(server), tmp_path)
+        assert server.asked == []
+    assert part.read_bytes() == DATA[:HALF]
+    assert download(remote(server), tmp_path).read_bytes() == DATA
+
+
+def test_the_other_one_is_done_between_opening_and_holding(server, tmp_path, monkeypatch):
+    """What we hold then is the finished file under its own name, and nothing is written into it."""
+    target, part = tmp_path / "labels.pickle", tmp_path / "labels.pickle.part"
+    part.write_bytes(DATA)
+    real = fcntl.flock
+
+    def late(file, how):
+        os.replace(part, target)
+        real(file, how)
+
+    monkeypatch.setattr(module.fcntl, "flock", late)
+    with pytest.raises(BadInput, match="Another run has just got"):
+        download(remote(server), tmp_path)
+    monkeypatch.undo()
+    assert target.read_bytes() == DATA
+    assert download(remote(server), tmp_path) == target
+
+
+def test_the_network_may_fail_in_any_way(server, tmp_path, monkeypatch):
+    for error in (OSError(101, "unreachable"), ValueError("a port of letters")):
+
+        def fail(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr(module, "urlopen", fail)
+        with pytest.raises(Failure, match="broke off 3 times .*; try later"):
+            download(remote(server), tmp_path)
+    assert list(tmp_path.iterdir()) == []

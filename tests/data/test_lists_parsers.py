@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -416,6 +418,26 @@ PA_WRONG = {
         lambda h: tiny.write(h / "PrivacyAttributes/pour.json", '{"a.avi": 1, "a.avi": 2}'),
         r"pour\.json: 'a\.avi' stands twice in one object",
     ),
+    "a folder": (
+        lambda h: tiny.write(h / "PrivacyAttributes/pour.json", json.dumps({"./a.avi": 1})),
+        r"pour\.json, \./a\.avi: the name of a file was expected, without a folder",
+    ),
+    "deep": (
+        lambda h: tiny.write(h / "PrivacyAttributes/pour.json", '{"a.avi":\n' + "[" * 100000),
+        r"pour\.json, line 2: lists in lists in lists without end; get the folder",
+    ),
+    "half a pair": (
+        lambda h: tiny.write(h / "PrivacyAttributes/pour.json", '{\n\n"a\\uDFFF.avi": 1}'),
+        r"pour\.json, line 3: .udfff in 'a.udfff\.avi' is no character of a name",
+    ),
+    "NUL": (
+        lambda h: tiny.write(h / "PrivacyAttributes/pour.json", '{"a.avi": {"note": "\\u0000"}}'),
+        r"pour\.json, line 1: .u0000 in '.x00' is no character of a name",
+    ),
+    "a number without end": (
+        lambda h: tiny.write(h / "PrivacyAttributes/pour.json", "1" * 10000),
+        r"pour\.json: this is not JSON: .*digits",
+    ),
     "unknown video": (
         lambda h: tiny.write(
             h / "PrivacyAttributes/pour.json", json.dumps({"who.avi": tiny.tracks()})
@@ -643,6 +665,97 @@ def test_files_are_found_through_links_and_loops(tmp_path):
     assert disk.files(home, (".avi",)) == ["a/D.AVI", "link/b (1)[x].avi"]
 
 
+def test_a_link_to_a_folder_beside_it(tmp_path):
+    """Its files have two names; lists may use either."""
+    home = tmp_path / "root"
+    tiny.write(home / "a/1.avi", "x")
+    tiny.write(home / "c/below/2.avi", "x")
+    (home / "b").symlink_to(home / "a")
+    (home / "a/again").symlink_to(home / "c")
+    (home / "c/below/up").symlink_to(home / "c")
+    assert disk.files(home, (".avi",)) == [
+        "a/1.avi", "a/again/below/2.avi", "b/1.avi", "b/again/below/2.avi", "c/below/2.avi",
+    ]  # fmt: skip
+
+
+def test_a_folder_that_cannot_be_looked_into(tmp_path, monkeypatch):
+    """What is in it would be called missing; root may look into any, so the system is asked to
+    refuse."""
+    tiny.write(tmp_path / "a/1.avi", "x")
+    tiny.write(tmp_path / "b/2.avi", "x")
+    real = os.scandir
+
+    def refusing(path):
+        if Path(path).name == "b":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(BadInput) as caught:
+        disk.files(tmp_path, (".avi",))
+    assert str(caught.value) == (
+        f"The folder {tmp_path / 'b'} cannot be looked into (Permission denied); allow reading it, "
+        "or take it away."
+    )
+
+
+def test_a_hole_in_the_middle_is_found_by_reading_alone(tmp_path):
+    path = tiny.video(tmp_path / "a.mp4", 40)
+    data = bytearray(path.read_bytes())
+    middle = data.index(b"mdat") + len(data) // 3
+    data[middle : middle + 400] = b"\xff" * 400
+    path.write_bytes(data)
+    assert disk.fault(path, quick=True) is None
+    assert re.match(r"damaged: \d+ of 40 frames decode, then ", disk.fault(path))
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.webm"])
+def test_a_cut_matroska_file(tmp_path, name):
+    import av
+
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx-vp9" if name == "a.webm" else "libx264", 30)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+        noise = np.random.default_rng(0)
+        for _ in range(40):
+            image = noise.integers(0, 255, (24, 32, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    assert disk.fault(path) is None
+    whole = path.read_bytes()
+    for part in (0.4, 0.7, 0.9, 0.99):
+        path.write_bytes(whole[: int(len(whole) * part)])
+        assert disk.fault(path).startswith("damaged: ")
+        assert disk.fault(path, quick=True) is None
+
+
+def test_whatever_goes_wrong_in_one_file_is_its_fault(tmp_path, monkeypatch):
+    for name in ("a.avi", "b.avi", "c.avi"):
+        tiny.video(tmp_path / name)
+    real = disk.probe
+
+    def odd(path):
+        if path.name == "b.avi":
+            raise RuntimeError("not foreseen")
+        return real(path)
+
+    monkeypatch.setattr(disk, "probe", odd)
+    found = dict(disk.faults(tmp_path, ["a.avi", "b.avi", "c.avi"]))
+    assert found.pop("b.avi") == "cannot be read: RuntimeError: not foreseen"
+    assert found == {"a.avi": None, "c.avi": None}
+
+
+def test_files_are_read_on_all_cores(tmp_path):
+    names = [f"{i}.avi" for i in range(16)]
+    for name in names:
+        tiny.video(tmp_path / name)
+    (tmp_path / "7.avi").write_bytes(b"")
+    found = dict(disk.faults(tmp_path, names, workers=2))
+    assert sorted(found) == sorted(names)
+    assert {name for name, reason in found.items() if reason} == {"7.avi"}
+
+
 def test_faults_of_videos(tmp_path):
     good = tiny.video(tmp_path / tiny.ODD, 20)
     assert disk.fault(good) is None
@@ -676,3 +789,27 @@ def test_images_of_every_mode_open(tmp_path):
         path = tmp_path / f"a (1)[x]!;&#+ é {mode}.{suffix}"
         image.new(mode, (33, 21)).save(path)
         assert disk.fault(path) is None
+
+
+@pytest.mark.parametrize("name", ["./golf/a.avi", "golf//a.avi", "golf/./a.avi", "golf/a.avi/"])
+def test_one_file_has_one_name_in_labels_too(tmp_path, name):
+    lines = [{"video": one, "attributes": {"hat": 1}} for one in ("golf/a.avi", name)]
+    path = tiny.write(tmp_path / "hats.jsonl", "\n".join(map(json.dumps, lines)))
+    with pytest.raises(BadInput, match=r"hats\.jsonl, line 2: write golf/a\.avi for "):
+        attributes.read(path)
+
+
+def test_a_line_of_labels_names_one_file(tmp_path):
+    line = {"video": "a.avi", "image": "b.jpg", "attributes": {"hat": 1}}
+    path = tiny.write(tmp_path / "hats.jsonl", json.dumps(line))
+    with pytest.raises(BadInput, match="line 1: one file a line, a video or an image"):
+        attributes.read(path)
+
+
+@pytest.mark.parametrize("line", ["./Tea.avi 1", "a/Tea.avi 2", "Te\0a.avi 1"])
+def test_hmdb51_names_are_file_names(tmp_path, line):
+    tiny.hmdb51(tmp_path, videos=False)
+    path = tmp_path / "testTrainMulti_7030_splits/pour_test_split1.txt"
+    path.write_text(f"Tea.avi 1\n{line} \n")
+    with pytest.raises(BadInput, match=r"pour_test_split1\.txt, line 2: (expected|a NUL)"):
+        hmdb51.read(tmp_path)

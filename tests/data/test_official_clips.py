@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import tiny_lists as tiny
 
 from velatura.config import build
-from velatura.data import vp_hmdb51, vp_ucf101
+from velatura.data import hmdb51, vp_hmdb51, vp_ucf101
 from velatura.errors import BadInput
 from velatura.video.read import read_frames
 
@@ -132,3 +133,51 @@ def test_the_shared_subset(tmp_path: Path):
     )
     frames = [f.image for f in read_frames(videos / "golf" / first, (72, 96))]
     assert np.array_equal(test.video(0), np.stack(frames).transpose(0, 3, 1, 2))
+
+
+def test_files_without_labels_are_left_out_and_counted(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """Their attributes are unknown, not 0."""
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "testTrainMulti_7030_splits").symlink_to(home / "testTrainMulti_7030_splits")
+    labels = {
+        f"{action}/{clip(action, f'{action} {film}', number).removesuffix('.avi')}.mp4": [
+            f % 2, number, a, number, 0,
+        ]
+        for a, action in enumerate(("golf", "pour"))
+        for f, film in enumerate(FILMS)
+        for number in (0, 1)
+        if (action, film) != ("pour", "five")
+    }  # fmt: skip
+    tiny.vp(lists, "hmdb51", labels)
+    with caplog.at_level(logging.WARNING):
+        parts = vp_hmdb51.load(config(home, tmp_path, annotations=str(lists)))
+    assert len(parts.test) == 6
+    assert "2 of 24 files have no labels and are left out." in caplog.text
+
+
+@pytest.mark.parametrize("spelling", ["official", "of the copy"])
+def test_labels_of_ones_own_for_official_lists(home: Path, tmp_path: Path, spelling: str):
+    """HMDB51 has no attributes; the copy on disk writes @ for #, and either name will do."""
+    path, lines = tmp_path / "hats.jsonl", []
+    for action in ("golf", "pour"):
+        for f, film in enumerate(FILMS):
+            for number in (0, 1):
+                name = f"{action}/{clip(action, f'{action} {film}', number)}"
+                name = name if spelling == "official" else name.replace("#", "@")
+                lines.append(json.dumps({"video": name, "attributes": {"hat": (f + number) % 2}}))
+    path.write_text("\n".join(lines))
+    values = {"root": str(home / "hmdb51_org"), "cache": str(tmp_path), "workers": 1, "height": 24,
+              "width": 24, "val_fraction": 0.3, "labels": str(path)}  # fmt: skip
+    parts = hmdb51.load(build(hmdb51.Config, values, "data"))
+    assert [len(part) for part in parts] == [12, 4, 8]
+    assert parts.test.attribute_names == ("hat",)
+    assert parts.test.attributes[:, 0].tolist() == [0, 1, 1, 0] * 2
+    both = clip("golf", "golf one", 0)
+    for odd in (both, both.replace("#", "@")):
+        again = json.dumps({"video": f"golf/{odd}", "attributes": {"hat": 1}})
+        path.write_text("\n".join([*lines, again]))
+        with pytest.raises(BadInput, match=r"hats\.jsonl.*(under two names|stands there twice)"):
+            hmdb51.load(build(hmdb51.Config, values, "data"))

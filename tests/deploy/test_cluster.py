@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import defaultdict
@@ -167,6 +168,36 @@ def test_source_that_changes_midway(tmp_path, short):
     assert not short.destination.exists()
 
 
+@pytest.mark.parametrize("which", [None, 0, 1])
+def test_tasks_stop_when_they_are_told(tmp_path, short, monkeypatch, which):
+    """At once, in the middle of a file, of a part and of joining; or not, where it is another."""
+    monkeypatch.setattr(cluster, "TELL", 0.0)
+    common = common_of(tmp_path / "run", seconds=0.1)
+    long = cluster._file(common, 0, short)
+    parts = [cluster._segment(common, 0, short, long, n) for n in range(len(long.spans))]
+    stop = cluster._stop_file(common.folder, which)
+    ready = cluster._ready
+
+    def then_stop(*args):
+        answer = ready(*args)
+        stop.touch()
+        return answer
+
+    monkeypatch.setattr(cluster, "_ready", then_stop)
+    whole = replace(common, seconds=0.0)
+    for task in (
+        lambda: cluster._segment(replace(common), 0, short, replace(long, identity="x"), 0),
+        lambda: cluster._join(common, 0, short, long, parts),
+        lambda: cluster._file(whole, 0, short),
+    ):
+        stop.unlink(missing_ok=True)
+        assert (task() == cluster.STOPPED) == (which != 1)
+        assert not list(short.destination.parent.rglob("*.partial"))
+    if which != 1:  # or before it begins
+        assert cluster._file(whole, 0, short) == cluster.STOPPED
+        assert not short.destination.exists()
+
+
 def test_a_claim_is_held_by_one(tmp_path):
     """One that was given up, and still runs, is waited for."""
     order = []
@@ -278,15 +309,26 @@ def two_nodes(tmp_path_factory):
     ray = cluster._ray()
     from ray.cluster_utils import Cluster
 
-    with no_leaks(f"velatura-test-{os.getpid()}"):
+    # Sockets lie in it, whose paths must be short.
+    with (
+        tempfile.TemporaryDirectory(prefix="vt-", ignore_cleanup_errors=True) as home,
+        no_leaks(f"velatura-test-{os.getpid()}"),
+    ):
         made = Cluster()
         try:
-            made.add_node(num_cpus=1, include_dashboard=False)
+            made.add_node(num_cpus=1, include_dashboard=False, temp_dir=home)
             made.add_node(num_cpus=1)
             yield made
         finally:
             ray.shutdown()
             made.shutdown()
+
+
+def found_in(folder: Path, *patterns: str) -> list[Path]:
+    """What is there, in a folder from which others remove."""
+    with suppress(OSError):
+        return [path for pattern in patterns for path in folder.glob(pattern)]
+    return []
 
 
 class Watch(threading.Thread):
@@ -307,12 +349,13 @@ class Watch(threading.Thread):
     def run(self) -> None:
         while not self.end.wait(0.005):
             out = self.jobs[0].destination.parent
-            for path in [*(job.destination for job in self.jobs), *out.glob(".*.parts/*.json")]:
+            outputs = [job.destination for job in self.jobs]
+            for path in [*outputs, *found_in(out, ".*.parts/*.json")]:
                 with suppress(OSError):
                     found = path.stat()
                     self.seen[path.name].add((found.st_ino, found.st_mtime_ns))
-            if not self.acted and out.is_dir():
-                for partial in [*out.glob("*.partial"), *out.glob(".*.parts/*.partial")]:
+            if not self.acted:
+                for partial in found_in(out, "*.partial", ".*.parts/*.partial"):
                     if not self.acted and ".report.json" not in partial.name:
                         self.acted = self.act(partial)
 
@@ -467,7 +510,7 @@ def hears_of_progress(ray, jobs, folder) -> None:
         driver._look()
         time.sleep(0.02)
     assert heard == [(jobs[1], 5, 40)]
-    driver.stop()
+    driver.stop(ours=True)
 
 
 UNSEEN = "mount -t tmpfs none {folder} && exec {python} -m ray.scripts.scripts {start}"
@@ -566,11 +609,11 @@ def test_interrupt_and_go_on(two_nodes, sources, tmp_path):
     ) as first:  # fmt: skip
         try:
             until = time.monotonic() + 60
-            while not list(out.glob(".*.parts/*.json")):
+            while not found_in(out, ".*.parts/*.json"):
                 assert first.poll() is None
                 assert time.monotonic() < until
                 time.sleep(0.02)
-            assert listening(mark) <= LOOPBACK
+            assert LOOPBACK >= listening(mark) != set()
             os.killpg(first.pid, signal.SIGINT)  # as a terminal does
             told, errors = first.communicate(timeout=40)
         finally:

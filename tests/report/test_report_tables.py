@@ -181,3 +181,17 @@ def test_unfinished_tables(partial):
         assert r["name"] in text
     assert tables.to_markdown(partial)
     tables.to_csv(partial)
+
+
+def test_a_leaky_data_set_is_named_in_every_table(summary):
+    """And one that is not leaves them as they are."""
+    plain = render(summary), tables.to_markdown(summary), tables.to_csv(summary)
+    assert not any("LEAKY" in text for text in plain)
+    assert "dataset" not in plain[2].splitlines()[0].split(",")
+    for marked in (
+        {**summary, "dataset": "LEAKY: pa_hmdb51"},
+        {**summary, "data": {**summary["data"], "private": {"name": "LEAKY: pa_hmdb51"}}},
+    ):
+        texts = render(marked), tables.to_markdown(marked), tables.to_csv(marked)
+        assert all("LEAKY: pa_hmdb51" in text for text in texts)
+        assert texts[1].endswith(plain[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,13 @@ import torch
 from torch import nn
 from training import tiny
 
+from velatura import transforms
 from velatura.errors import BadInput
+from velatura.training import windows
 from velatura.training.batches import Batch, Batches, Config
 from velatura.training.players import frozen, prepare
 from velatura.training.seed import generator, reseed
+from velatura.transforms import Augment
 
 CFG = Config(batch=4, size=16, frames=4)
 
@@ -106,6 +109,31 @@ def test_labels_stay_with_their_clips():
             assert torch.equal(view[:, 0, 0, 0] > 0.5, bright)
 
 
+@pytest.mark.parametrize("augment", [None, Augment()])
+def test_no_two_draws_of_a_step_share_a_generator(
+    augment: Augment | None, monkeypatch: pytest.MonkeyPatch
+):
+    """Starts and changes of clips and of views: equal numbers would tie the budget branch's views
+    to the clips, mirror for mirror."""
+    seeds: list[int] = []
+
+    def noting(real):
+        def noted(*arguments, **named):
+            given = [*arguments, *named.values()]
+            seeds.extend(g.initial_seed() for g in given if isinstance(g, torch.Generator))
+            return real(*arguments, **named)
+
+        return noted
+
+    for module, name in ((windows, "random"), (windows, "varied"), (transforms, "two_views")):
+        monkeypatch.setattr(module, name, noting(getattr(module, name)))
+    stream = Batches(tiny.noise(), replace(CFG, augment=augment), 3)
+    for step in range(3):
+        stream.at(step)
+    assert len(seeds) == 12
+    assert len(set(seeds)) == 12
+
+
 @pytest.mark.parametrize("world", [2, 4])
 def test_ranks_see_together_what_one_would(world: int):
     data = tiny.noise()
@@ -124,14 +152,9 @@ def test_ranks_see_together_what_one_would(world: int):
             "batches.batch is 13 but noise/train has 12 clips; set it to at most 12.",
         ),
         (
-            {"frames": 5}, 1,
-            "A window of 5 frames of 16 px does not fit the videos of noise/train: "
-            "at most 4 frames, 16 x 16 px; lower batches.frames or batches.size.",
-        ),
-        (
             {"size": 17}, 1,
-            "A window of 4 frames of 17 px does not fit the videos of noise/train: "
-            "at most 4 frames, 16 x 16 px; lower batches.frames or batches.size.",
+            "A window of 17 px does not fit the pictures of noise/train, 16 x 16 px; lower "
+            "batches.size, or take larger pictures.",
         ),
         ({}, 3, "batches.batch is 4, which 3 processes cannot share evenly."),
     ],

@@ -11,7 +11,7 @@ import torch
 from training import tiny
 
 from velatura import experiment, plugins, transforms
-from velatura.config import build, read_toml, to_toml
+from velatura.config import build, plain, read_toml, to_toml
 from velatura.errors import BadInput
 from velatura.layout import ClipSet
 from velatura.training import fit, loop, windows
@@ -167,11 +167,42 @@ def test_ranks_share_a_batch_of_videos(augment: Augment | None):
 
 
 def test_a_crop_that_is_scaled_fits_small_pictures():
-    with pytest.raises(BadInput, match="4 frames of 9 px does not fit .* 20 frames, 8 x 8 px"):
+    with pytest.raises(BadInput, match="of 9 px does not fit the pictures of ragged.*, 8 x 8 px"):
         windows.check(ragged(), replace(CFG, size=9))
     windows.check(ragged(), replace(CFG, size=9, augment=Augment()))
-    with pytest.raises(BadInput, match="A window of 21 frames"):
-        windows.check(ragged(), replace(CFG, frames=21, augment=Augment()))
+
+
+def test_no_set_is_too_short_for_a_window():
+    """All videos shorter than it run back and forth, in training and in a test."""
+    data, cfg = ragged(), replace(CFG, frames=21, stride=1)
+    windows.check(data, cfg)
+    batch = Batches(data, cfg, 0).at(0)
+    assert batch.clips.shape == (4, 21, 3, 8, 8)
+    (window,) = windows.even(data, [1, 3], cfg, 5)
+    back_and_forth = [30 + k for k in [0, 1, 2, 1] * 5 + [0]]
+    assert told(window) == [back_and_forth, [90] * 21]
+    scores = fit.predict(Levels(), data, "actions", cfg, SERVICES)
+    assert np.isfinite(scores).all()
+
+
+def test_images_may_be_varied_otherwise():
+    """By ``batches.images``, as views and as what an attacker learns from; videos are not."""
+    still, moving = ragged((1,) * 8), ragged()
+    boxes = Augment(p_erase=0.25, boxes=1)
+    cfg = replace(CFG, augment=Augment(), images=boxes)
+    assert windows.of(still, cfg).augment == boxes
+    assert windows.of(moving, cfg).augment == Augment()
+    assert windows.of(still, replace(cfg, images=None)).augment == Augment()
+    bright = ragged((1,) * 8)
+    bright = bright.with_frames(np.full(bright.frames.shape, 200, np.uint8), "bright/train", "b")
+    clips = tiny.noise(8, 4, 8)
+    clips = clips.with_frames(np.full(clips.frames.shape, 200, np.uint8), "clips/train", "c")
+    seldom, always = (Augment(p_erase=p, erase_min=1.0, erase_max=1.0) for p in (0.0, 1.0))
+    for images, covered in ((always, True), (seldom, False)):
+        batch = Batches(clips, replace(cfg, augment=seldom, images=images), 0, images=bright).at(0)
+        for view in (batch.first, batch.second):  # a box of the whole size reaches the corner
+            assert bool((view[:, :, -1, -1] == 0).all()) is covered
+        assert bool((batch.clips > 0).all())
 
 
 @pytest.mark.parametrize("name", ["frame_difference", "blur", "identity"])
@@ -216,3 +247,9 @@ def test_keys_that_came_later_leave_older_runs_as_they_were():
     assert Config().science() == {"batch": 24, "size": 48, "frames": 8, "shift": 3}
     assert replace(Config(), stride=2).science()["stride"] == 2
     assert "augment" in replace(Config(), augment=Augment()).science()
+    assert "images" in replace(Config(), images=Augment()).science()
+    assert "images" not in plain(Config())
+    assert not {"boxes", "erase_of"} & plain(Augment()).keys()
+    assert plain(Augment(boxes=1))["boxes"] == 1
+    shown = build(Config, {"images": {"boxes": 1, "erase_of": "result"}}, "batches")
+    assert build(Config, plain(shown), "batches") == shown

@@ -66,6 +66,7 @@ __all__ = ["run", "scaling"]
 
 RETRIES = 3  # of a task whose process or node died
 TELL = 0.5  # seconds between two messages of a task, and two looks at them
+POLITE = 10.0  # seconds in which tasks that are told to stop may clean up
 PATIENCE = 60.0  # seconds for a node to answer, and for one to come back where none is left
 STORE = 100 * 2**20  # bytes of Ray's shared memory; reports are small
 # As run_job: what becomes one file's report and not everybody's end.
@@ -124,7 +125,7 @@ def run(
     _sweep(folders)
     driver: _Driver | None = None
     try:
-        with _terminable(), _session(address, workers, settings.threads) as ray:
+        with _terminable(), _session(address, workers, settings.threads) as (ray, ours):
             with _shared(jobs[0]) as (folder, token):
                 common = _Common(settings, folder, token, _versions(), segment_seconds)
                 _agree(ray, common, jobs)
@@ -132,7 +133,7 @@ def run(
                 try:
                     yield from driver.work()
                 finally:
-                    driver.stop()
+                    driver.stop(ours)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             driver.told() if driver else "Interrupted; nothing was begun."
@@ -140,7 +141,7 @@ def run(
     finally:
         if driver is not None:  # parts of what did not get to its end
             folders |= {parts_folder(jobs[index].destination) for index in driver.states}
-        _sweep(folders)
+        _sweep(folders, POLITE if driver is not None and driver.running else 0.0)
 
 
 def _absolute(name: str) -> str:
@@ -148,9 +149,17 @@ def _absolute(name: str) -> str:
     return os.path.abspath(name) if name and Path(name).is_file() else name
 
 
-def _sweep(folders: Iterable[Path]) -> None:
-    for folder in folders:
-        destination.sweep(folder)
+def _sweep(folders: Iterable[Path], patience: float = 0.0) -> None:
+    """Remove what was left half-written; with patience, by processes that are ending just now."""
+    until = time.monotonic() + patience
+    while True:
+        for folder in folders:
+            destination.sweep(folder)
+        if time.monotonic() >= until:
+            return
+        if not any(next(folder.glob("*.partial"), None) for folder in folders):
+            return
+        time.sleep(0.2)
 
 
 def _versions() -> dict[str, str]:
@@ -178,15 +187,15 @@ def _ray() -> Any:
 
 
 @contextmanager
-def _session(address: str | None, workers: int | None, threads: int) -> Iterator[Any]:
-    """Ray, connected; disconnected again, or ended, if that was done here."""
+def _session(address: str | None, workers: int | None, threads: int) -> Iterator[tuple[Any, bool]]:
+    """Ray, connected; and whether that was done here: then it is disconnected again, or ended."""
     if address is None and "ray" not in sys.modules:
         with _loopback():
             ray = _ray()
     else:
         ray = _ray()
     if ray.is_initialized():
-        yield ray
+        yield ray, False
         return
     quiet = {"logging_level": "CRITICAL", "log_to_driver": False}
     home = None
@@ -217,7 +226,7 @@ def _session(address: str | None, workers: int | None, threads: int) -> Iterator
         except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
             where = "on this machine" if address is None else f"at {address}"
             raise BadInput(f"There is no Ray to work with {where}: {_line(error)}.") from None
-        yield ray
+        yield ray, True
     finally:
         ray.shutdown()
         said()
@@ -482,8 +491,9 @@ def _loaded(settings: Settings) -> Anonymizer:
     return settings.load()
 
 
-def _ready(common: _Common) -> Anonymizer:
+def _ready(common: _Common, index: int) -> Anonymizer:
     """The anonymizer, in a process that can work for this run."""
+    _obey(common, index)
     if reason := _unfit(common):  # a node that came later than the others
         raise BadInput(f"The node {os.uname().nodename} {reason}.")
     return _loaded(common.settings)
@@ -510,27 +520,49 @@ def _claimed(path: Path) -> Iterator[bool]:
         os.close(claim)
 
 
-def _teller(common: _Common, index: int, part: int) -> Callable[[int, int], None] | None:
-    """Tells the board of a task's progress, seldom, and waits for no answer."""
-    if common.board is None:
-        return None
+class _Stop(BaseException):
+    """A task was told to stop; like an interrupt, it gets through everything that cleans up."""
+
+
+def _stop_file(folder: Path, index: int | None) -> Path:
+    """Tells all tasks of a run, or those of one job, to stop.
+
+    Not ``ray.cancel``: that takes the whole driver down where it meets the end of a task
+    (github.com/ray-project/ray/pull/54785; seen with 2.60 in one of forty interrupts).
+    """
+    return folder / f"stop-{'all' if index is None else index}.partial"
+
+
+def _obey(common: _Common, index: int) -> None:
+    if any(_stop_file(common.folder, which).exists() for which in (None, index)):
+        raise _Stop
+
+
+def _teller(common: _Common, index: int, part: int) -> Callable[[int, int], None]:
+    """Called for every frame: seldom tells the board, without waiting, and looks for a stop."""
     last = 0.0
 
     def tell(done: int, expected: int) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= TELL:
-            last = now
+        if now - last < TELL:
+            return
+        last = now
+        _obey(common, index)
+        if common.board is not None:
             with suppress(Exception):  # a board that is gone is no reason to stop
                 common.board.note.remote(index, part, done, expected)
 
     return tell
 
 
-def _file(common: _Common, index: int, job: Job) -> Report | _Long:
+STOPPED = _Failed("It was stopped.")
+
+
+def _file(common: _Common, index: int, job: Job) -> Report | _Long | _Failed:
     """Make one file; or, where it is long, only look at it."""
     try:
-        anonymizer = _ready(common)
+        anonymizer = _ready(common, index)
         with _claimed(common.folder / f"file-{index}.partial") as again:
             # What an attempt before this one has finished is known by its report.
             settings = replace(common.settings, resume=common.settings.resume or again)
@@ -540,6 +572,9 @@ def _file(common: _Common, index: int, job: Job) -> Report | _Long:
             report = run_job(job, settings, anonymizer, _teller(common, index, 0))
             if again and report.status == "skipped":
                 report.status = read_report(report_path(job.destination)).status
+    except _Stop:
+        _loaded.cache_clear()
+        return STOPPED
     except EXPECTED as error:
         report = _failed(job, batch._sentence(error))
     if report.status == "failed":
@@ -615,7 +650,7 @@ def _length(source: Path, settings: Settings) -> float:
 def _segment(common: _Common, index: int, job: Job, long: _Long, number: int) -> Part | _Failed:
     """Make one part of a long video."""
     try:
-        anonymizer = _ready(common)
+        anonymizer = _ready(common, index)
         if stamp(job.source) != long.stamp:
             raise BadInput(f"{job.source} changed while it was read; run this again.")
         return make_segment(
@@ -628,30 +663,43 @@ def _segment(common: _Common, index: int, job: Job, long: _Long, number: int) ->
             batch=common.settings.batch,
             progress=_teller(common, index, number),
         )
+    except _Stop:
+        _loaded.cache_clear()
+        return STOPPED
     except EXPECTED as error:
         _loaded.cache_clear()
         partly = isinstance(error, Damaged) and common.settings.allow_partial
         return _Failed(batch._sentence(error), whole=partly or isinstance(error, InOnePiece))
 
 
-def _join(common: _Common, index: int, job: Job, long: _Long, parts: list[Part]) -> Report:
+def _join(
+    common: _Common, index: int, job: Job, long: _Long, parts: list[Part]
+) -> Report | _Failed:
     """Put the parts of a long video together, and write its report."""
     try:
-        anonymizer = _ready(common)
+        anonymizer = _ready(common, index)
         with _claimed(common.folder / f"join-{index}.partial") as again:
             settings = replace(common.settings, resume=common.settings.resume or again)
             if again and is_done(job, settings, anonymizer):
                 report = read_report(report_path(job.destination))
             else:
-                report = _joined(job, long, parts, settings, anonymizer)
+                tell = _teller(replace(common, board=None), index, 0)
+                report = _joined(job, long, parts, settings, anonymizer, tell)
         remove_parts(job.destination)
+    except _Stop:
+        return STOPPED
     except EXPECTED as error:
         report = _failed(job, batch._sentence(error))
     return report
 
 
 def _joined(
-    job: Job, long: _Long, parts: list[Part], settings: Settings, anonymizer: Anonymizer
+    job: Job,
+    long: _Long,
+    parts: list[Part],
+    settings: Settings,
+    anonymizer: Anonymizer,
+    progress: Callable[[int, int], None],
 ) -> Report:
     """As ``run_job``, from parts."""
     clock = time.perf_counter()
@@ -666,6 +714,7 @@ def _joined(
         end=settings.end,
         keep=settings.keep,
         overwrite=settings.overwrite or settings.resume,
+        progress=progress,
     )
     if sha256(job.source) != long.sha256:
         job.destination.unlink(missing_ok=True)
@@ -892,6 +941,7 @@ class _Driver:
                 return
             if state.long is not None:
                 remove_parts(job.destination)
+            _stop_file(self.common.folder, index).unlink(missing_ok=True)
             if state.failed.whole and index not in self.pieces:
                 self.pieces.add(index)
                 self.states[index] = _State()
@@ -912,9 +962,7 @@ class _Driver:
         """Stop the other tasks of a job."""
         self.waiting = [entry for entry in self.waiting if entry[2] != index]
         heapq.heapify(self.waiting)
-        for ref, (_, other, _) in self.running.items():
-            if other == index:
-                self.ray.cancel(ref)
+        _stop_file(self.common.folder, index).touch()
 
     def _look(self) -> None:
         """Hear how far the tasks are."""
@@ -946,19 +994,22 @@ class _Driver:
             state.told = (done, expected)
             self.progress(self.jobs[index], done, max(done, expected))
 
-    def stop(self) -> None:
-        """End all tasks: politely, so that they remove what they have half written; or not."""
-        for force, patience in ((False, 10.0), (True, 5.0)):
-            running = list(self.running)
-            if not running:
-                break
-            for ref in running:
-                with suppress(Exception):
-                    self.ray.cancel(ref, force=force)
+    def stop(self, ours: bool) -> None:
+        """End all tasks: politely, so that they remove what they have half written; or not.
+
+        Args:
+            ours: whether this Ray is disconnected next, which ends what is left.
+        """
+        running = list(self.running)
+        if running:
+            with suppress(OSError):
+                _stop_file(self.common.folder, None).touch()
             with suppress(Exception):
-                ended, _ = self.ray.wait(running, num_returns=len(running), timeout=patience)
+                ended, left = self.ray.wait(running, num_returns=len(running), timeout=POLITE)
                 for ref in ended:
                     del self.running[ref]
+                for ref in left if not ours else ():
+                    self.ray.cancel(ref, force=True)
         if self.board is not None:
             with suppress(Exception):
                 self.ray.kill(self.board)

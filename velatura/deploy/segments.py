@@ -653,6 +653,7 @@ def join(
     end: float | None = None,
     keep: Sequence[str] = (),
     overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Joined:
     """Put parts together, packet by packet, and give the file its name when it is verified.
 
@@ -662,6 +663,7 @@ def join(
     Args:
         parts: of all spans, in any order.
         source, destination, sound, start, end, keep, overwrite: as ``anonymize_video``.
+        progress: called with (frames joined or verified, frames expected) after every frame.
 
     Raises:
         BadInput: an unusable destination; sound that its container cannot hold.
@@ -684,13 +686,13 @@ def join(
     partial = place.Partial(destination)
     try:
         try:
-            _remux(whole, partial, times, unit, duration, tracks, tags)
+            _remux(whole, partial, times, unit, duration, tracks, tags, progress)
             partial.file.flush()
             os.fsync(partial.file.fileno())
         finally:
             if tracks is not None:
                 tracks.close()
-        _verify(partial.path, destination, times, unit)
+        _verify(partial.path, destination, times, unit, progress)
         partial.keep(overwrite)
     except (OSError, av.FFmpegError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -733,6 +735,7 @@ def _remux(
     duration: int,
     tracks: Sound | None,
     tags: dict[str, str],
+    progress: Callable[[int, int], None] | None,
 ) -> None:
     """Every packet of the parts into one file, at its frame's time."""
     options = {"fflags": "+bitexact", **({"movflags": "use_metadata_tags"} if tags else {})}
@@ -773,13 +776,21 @@ def _remux(
                         tracks.until(times[at] * unit)
                     output.mux(packet)
                     at += 1
+                    if progress is not None:
+                        progress(at, len(times))
                 if at != ends:
                     raise Failure(f"Part {part.number} holds fewer frames than it should.")
         if tracks is not None:
             tracks.until(None)
 
 
-def _verify(path: Path, destination: Path, times: list[int], unit: Fraction) -> None:
+def _verify(
+    path: Path,
+    destination: Path,
+    times: list[int],
+    unit: Fraction,
+    progress: Callable[[int, int], None] | None,
+) -> None:
     """Decode a file to its end and compare the times of its frames."""
     count = 0
     with av.open(f"file:{path}") as container:
@@ -790,6 +801,8 @@ def _verify(path: Path, destination: Path, times: list[int], unit: Fraction) -> 
             if count == len(times) or (frame.pts or 0) * base != times[count] * unit:
                 break
             count += 1
+            if progress is not None:
+                progress(count, len(times))
         else:
             if count == len(times):
                 return
