@@ -442,7 +442,8 @@ def test_its_own_copies_are_no_sources(clip: Path):
 def test_two_sources_for_one_copy_are_refused_before_any_work(tmp_path: Path):
     film(tmp_path / "a.mp4", 4)
     film(tmp_path / "a.mkv", 4)
-    done = anonymize(tmp_path, "--out", tmp_path / "out", code=2)
+    named = tmp_path / "a.mp4", tmp_path / "a.mkv"
+    done = anonymize(*named, "--out", tmp_path / "out", code=2)
     assert "would both become" in done.stderr
     assert names(tmp_path) == ["a.mkv", "a.mp4"]
 
@@ -665,3 +666,200 @@ def test_a_closed_disk(clip: Path):
     assert "failed" in done.stdout
     assert names(clip.parent) == ["clip.mp4"]
     assert time.perf_counter() - began < 120
+
+
+# What a reviewer broke
+
+
+def test_a_sheet_replaces_nothing(clip: Path):
+    source = clip.with_name("s.png")
+    anonymize(clip, "--sheet", source)
+    shown = sha(source)
+    assert source.stat().st_mode & 0o777 == 0o600
+    for words in (
+        (clip, "--overwrite", "--sheet", source),
+        (clip, "--overwrite", "--sheet", clip.with_name("s.jpg")),
+        (clip, "--overwrite", "--sheet", clip.parent / "none" / "s.png"),
+        (source, "--mode", "pixelate", "--sheet", clip.with_name("t.png")),
+    ):
+        before = sha(clip.with_name("clip.anon.mp4"))
+        anonymize(*words, code=2)
+        assert sha(source) == shown
+        assert sha(clip.with_name("clip.anon.mp4")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--regions", "faces", "--mode", "black"], "--mode treats whole frames"),
+        (["--regions", "faces", "--model", "x.onnx"], "--model treats whole frames"),
+        (["--regions", "faces", "--scale", "10"], "--scale treats whole frames"),
+        (["--fill", "black"], "--fill goes with --regions"),
+        (["--stall", "3"], "--stall is for streams"),
+        (["--segment", "3"], "--segment goes with --engine ray"),
+        (["--start", "inf"], "numbers of seconds"),
+        (["--scale", "999999"], "at most 8192"),
+    ],
+)
+def test_no_option_is_passed_over_in_silence(clip: Path, words, says):
+    assert says in anonymize(clip, *words, code=2).stderr
+    assert names(clip.parent) == ["clip.mp4"]
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], ["--preview", "1s"], ["--check"], ["--resume"]])
+def test_a_stream_takes_no_options_of_files(tmp_path: Path, words):
+    out = tmp_path / "out.mp4"
+    assert "this is a stream" in anonymize("udp://127.0.0.1:9", "--out", out, *words, code=2).stderr
+    assert names(tmp_path) == []
+
+
+def test_a_codec_that_nobody_knows_stops_nobody_else(tree: Path):
+    odd = tree / "odd.mp4"
+    data = film(tree / "plain.mp4", 4).read_bytes()
+    odd.write_bytes(data.replace(b"avc1", b"zzzz").replace(b"avcC", b"zzzC"))
+    done = anonymize(tree, "--out", tree.parent / "out", code=1)
+    assert "3 done, 2 failed, 0 skipped" in done.stdout
+    assert "odd.mp4" in done.stderr
+
+
+def test_resume_replaces_nothing_that_it_did_not_make(clip: Path):
+    other = clip.with_name("other.mp4")
+    other.write_bytes(b"precious")
+    assert "exists" in anonymize(clip, "--out", other, "--resume", code=2).stderr
+    assert other.read_bytes() == b"precious"
+
+
+def test_resume_sees_another_source_and_other_options(clip: Path):
+    anonymize(clip)
+    copy = clip.with_name("clip.anon.mp4")
+    first = sha(copy)
+    assert "verified" in anonymize(clip, "--resume").stdout
+    anonymize(clip, "--resume", "--end", "0.5")
+    assert len(pictures(copy)) == 13
+    film(clip, 20)
+    anonymize(clip, "--resume")
+    assert len(pictures(copy)) == 20
+    assert sha(copy) != first
+
+
+def test_copies_are_no_sources_even_when_named(clip: Path):
+    anonymize(clip)
+    copy = clip.with_name("clip.anon.mp4")
+    done = anonymize(clip, copy, "--resume")
+    assert "passed over" in done.stdout
+    assert names(clip.parent) == ["clip.anon.mp4", "clip.anon.mp4.report.json", "clip.mp4"]
+    assert "a copy that was made here" in anonymize(copy, code=2).stderr
+
+
+def test_no_copy_replaces_another_source(tmp_path: Path):
+    film(tmp_path / "a.mp4", 4)
+    other = film(tmp_path / "a.anon.mp4", 8)
+    before = sha(other)
+    done = anonymize(tmp_path / "a.mp4", other, "--overwrite", code=2)
+    assert "is a source itself" in done.stderr
+    assert sha(other) == before
+
+
+def test_what_is_left_out_of_a_folder_is_named(tree: Path):
+    (tree / "link").symlink_to(tree / "deep")
+    (tree / "broken.mp4").symlink_to(tree / "nothing")
+    os.mkfifo(tree / "pipe.mp4")
+    film(tree / "holiday.anon.mp4", 4)  # an original, whatever its name
+    done = anonymize(tree, "--out", tree.parent / "out", "--json", code=1)
+    answer = json.loads(done.stdout)
+    assert {Path(p).name for p in answer["passed_over"]} == {
+        "link", "broken.mp4", "pipe.mp4", "notes.txt",
+    }  # fmt: skip
+    assert answer["done"] == 3
+
+
+@pytest.mark.parametrize("what", ["a folder", "somebody else's"])
+def test_a_report_that_cannot_be_written_is_told_before_any_work(clip: Path, what: str):
+    report = clip.with_name("clip.anon.mp4.report.json")
+    if what == "a folder":
+        report.mkdir()
+    else:
+        report.write_text("{}")
+    assert "move it away" in anonymize(clip, code=2).stderr
+    assert not clip.with_name("clip.anon.mp4").exists()
+
+
+def test_a_report_of_another_version_is_replaced(clip: Path):
+    anonymize(clip)
+    report = clip.with_name("clip.anon.mp4.report.json")
+    report.write_text(report.read_text().replace("velatura-report/1", "velatura-report/9"))
+    anonymize(clip, "--resume", "--mode", "blur")
+    assert json.loads(report.read_text())["anonymizer"]["name"] == "blur"
+
+
+def test_a_source_that_changes_costs_nothing_that_was_there(tmp_path: Path, clip: Path):
+    """The anonymizer itself writes to the source: nothing is sooner."""
+    driver = tmp_path / "driver.py"
+    driver.write_text(
+        "import sys\n"
+        "from velatura.deploy import modes\n"
+        "from velatura.cli import main\n"
+        "class Meddler(modes.Black):\n"
+        "    def apply(self, frames):\n"
+        "        open(sys.argv[1], 'ab').write(b'more')\n"
+        "        return frames * 0\n"
+        "modes.MODES['meddler'] = Meddler\n"
+        "main(['anonymize', *sys.argv[1:], '--mode', 'meddler', '--overwrite'])\n"
+    )
+    anonymize(clip)
+    copy = clip.with_name("clip.anon.mp4")
+    before = sha(copy), copy.with_name("clip.anon.mp4.report.json").read_bytes()
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, driver, clip], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 1
+    assert "changed while it was read" in done.stderr
+    assert (sha(copy), copy.with_name("clip.anon.mp4.report.json").read_bytes()) == before
+
+
+def test_a_clash_in_a_folder_is_the_second_files_trouble(tmp_path: Path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.mkv", "a.mp4", "b.mp4"):
+        film(folder / name, 4)
+    done = anonymize(folder, "--out", tmp_path / "out", code=1)
+    assert "2 done, 1 failed, 0 skipped" in done.stdout
+    assert "rename one" in done.stderr
+
+
+def test_pictures_have_a_default_of_their_own(tmp_path: Path):
+    from PIL import Image
+
+    folder = tmp_path / "in"
+    folder.mkdir()
+    film(folder / "a.mp4", 4)
+    Image.fromarray(scene(3, 96, 128)).save(folder / "b.png")
+    anonymize(folder, "--out", tmp_path / "out")
+    report = json.loads((tmp_path / "out" / "b.anon.png.report.json").read_text())
+    assert report["anonymizer"]["name"] == "light"
+    assert "shows motion" in anonymize(folder / "b.png", "--mode", "silhouette", code=1).stderr
+
+
+def test_dry_run_sees_a_folder_that_takes_nothing(tmp_path: Path, clip: Path):
+    if os.getuid() == 0:  # to whom every folder is open; /proc takes nothing from anybody
+        done = anonymize(clip, "--out", "/proc/x.mp4", "--dry-run", code=1)
+    else:
+        tmp_path.chmod(0o500)
+        done = anonymize(clip, "--dry-run", code=1)
+    assert "Cannot write into" in done.stdout
+
+
+def test_frames_left_as_they_are_are_told(tmp_path: Path, clip: Path):
+    boxes = tmp_path / "boxes.json"
+    frames = {"schema": "velatura-boxes/1", "frames": {"29": [[0, 0, 9, 9]]}}
+    boxes.write_text(json.dumps(frames))
+    done = anonymize(clip, "--regions", boxes, "--missing", "keep")
+    assert re.search(r"warning: \d+ of 30 frames had no region and were left as", done.stdout)
+
+
+def test_names_do_not_steer_the_terminal(tmp_path: Path):
+    film(tmp_path / "a\x1b]0;pwn\x07\nb.mp4", 4)
+    done = anonymize(tmp_path, "--out", tmp_path / "out")
+    assert "\x1b" not in done.stdout
+    assert "\x07" not in done.stdout

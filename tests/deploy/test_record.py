@@ -19,6 +19,7 @@ from velatura.deploy.record import (
     SCHEMA,
     Report,
     append,
+    check_log,
     read_report,
     report_path,
     sha256,
@@ -503,7 +504,7 @@ def test_a_torn_end(log, cut):
 
 def test_a_torn_end_that_is_longer_than_the_next_line(log):
     whole = log.read_bytes()
-    log.write_bytes(whole + b'{"entry":' + b"x" * 100_000)
+    log.write_bytes(whole + record.BEGINNING + b"x" * 100_000)
     append(log, report(6))
     assert verify(log).intact
     assert len(log.read_bytes()) < len(whole) + 3000
@@ -525,7 +526,7 @@ def test_a_log_of_a_torn_line_alone(tmp_path):
     assert (verdict.intact, verdict.entries) == (True, 1)
 
 
-@pytest.mark.parametrize("torn", [b"", b'{"entry":{"a"'])
+@pytest.mark.parametrize("torn", [b"", b'{"entry":{"anon'])
 def test_a_full_disk_leaves_the_log_as_it_was(log, monkeypatch, torn):
     log.write_bytes(log.read_bytes() + torn)
     before = log.read_bytes()
@@ -541,6 +542,111 @@ def test_a_full_disk_leaves_the_log_as_it_was(log, monkeypatch, torn):
     with pytest.raises(Failure, match="No space left on device. Nothing was added"):
         append(log, report(6))
     assert log.read_bytes() == before
+
+
+STRANGE = {
+    "text": b"one line, no newline",
+    "lines": b"one\ntwo\nthree",
+    "JSON": b'{"entry": 1}',
+    "a report": b'{"entry":{"other":1},"x":2}',
+    "almost": b'{"entry":{"anonymizes',
+    "lines before a torn one": b"precious\n" + record.BEGINNING,
+    "binary": b"\x00\xff" * 50,
+    "too long": record.BEGINNING + b"x" * record.LARGEST,
+}
+
+
+@pytest.mark.parametrize("data", STRANGE.values(), ids=STRANGE)
+def test_what_is_no_log_is_left_alone(tmp_path, data):
+    path = tmp_path / "imp.txt"
+    path.write_bytes(data)
+    for attempt in (lambda: append(path, report()), lambda: check_log(path)):
+        with pytest.raises(BadInput) as refused:
+            attempt()
+        assert "\n" not in str(refused.value)
+    assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize("end", [b"no newline", record.BEGINNING[:-4] + b"X", b"\x00" * 30])
+def test_a_strange_end_of_a_log_is_left_alone(log, end):
+    log.write_bytes(log.read_bytes() + end)
+    before = log.read_bytes()
+    with pytest.raises(BadInput, match="does not end with a line of a log"):
+        append(log, report(6))
+    assert log.read_bytes() == before
+    assert verify(log).faults == ["Line 6 is no line of a log: it was changed or put in."]
+
+
+def test_a_torn_end_behind_a_damaged_line_is_left_alone(log):
+    found = lines(log)
+    found[1] = found[1].replace(b'"frames":20', b'"frames":21')
+    log.write_bytes(b"".join(found) + record.BEGINNING)
+    before = log.read_bytes()
+    with pytest.raises(BadInput, match="holds others that are no lines of a log"):
+        append(log, report(6))
+    assert log.read_bytes() == before
+    assert verify(log).faults[1].endswith("A writer was killed; no entry can be added.")
+
+
+def test_every_line_begins_as_a_torn_one_must(log):
+    assert all(line.startswith(record.BEGINNING) for line in lines(log))
+
+
+def test_an_entry_is_on_the_disk_before_append_returns(log, monkeypatch):
+    real, synced = os.fsync, []
+
+    def fsync(descriptor):
+        synced.append((os.fstat(descriptor).st_ino, log.read_bytes()))
+        real(descriptor)
+
+    monkeypatch.setattr(record.os, "fsync", fsync)
+    append(log, report(6))
+    assert (log.stat().st_ino, log.read_bytes()) in synced
+
+
+def test_a_log_that_can_be(log, tmp_path):
+    before = log.read_bytes()
+    check_log(log)
+    check_log(tmp_path / "new.jsonl")
+    (tmp_path / "link.jsonl").symlink_to("later.jsonl")
+    check_log(tmp_path / "link.jsonl")
+    log.write_bytes(before[:-1])
+    check_log(log)
+    log.write_bytes(before + record.BEGINNING)
+    check_log(log)
+    assert log.read_bytes() == before + record.BEGINNING
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link.jsonl", log.name]
+
+
+def test_a_log_that_could_not_be_written_later(log, tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loose").symlink_to(tmp_path / "none" / "log.jsonl")
+    (tmp_path / "round").symlink_to("round")
+    before = sorted(tmp_path.iterdir())
+    for path, says in [
+        (tmp_path / "none" / "log.jsonl", "There is no folder .*none"),
+        (tmp_path / "loose", "There is no folder .*none"),
+        (tmp_path / "round", "cannot be written"),
+        (log / "log.jsonl", "cannot be written"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "pipe", "no regular file"),
+        ("/dev/null", "no regular file"),
+        ("a\0b", "cannot be written"),
+    ]:
+        with pytest.raises(BadInput, match=says):
+            check_log(path)
+    for path in (tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(BadInput, match="no regular file"):
+            append(path, report())
+    with monkeypatch.context() as patch:  # root may write anywhere
+        patch.setattr(record.os, "access", lambda path, mode: False)
+        with pytest.raises(BadInput, match="is not yours to write"):
+            check_log(tmp_path / "new.jsonl")
+    log.chmod(0o400)
+    if os.geteuid():
+        with pytest.raises(BadInput, match="Permission denied"):
+            check_log(log)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_log_that_cannot_be(tmp_path):

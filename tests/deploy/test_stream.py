@@ -512,7 +512,21 @@ def test_streams(text):
     assert is_stream(text)
 
 
-@pytest.mark.parametrize("text", ["clip.mp4", "/dev/null", "concat:a|b", "C:\\a.mp4", "", "--"])
+@pytest.mark.parametrize(
+    "text",
+    ["rtsp:/a/b", "rtsp:a", "rtsp//a", " rtsp://a", "\tRTSPS:a", "udp:/h:1", "http:a", "rtmp:/a"],
+)
+def test_mistyped_streams(text):
+    assert is_stream(text)
+    with pytest.raises(BadInput, match="is no address; one looks like"):
+        anonymize_stream(text, "-", squares)
+    with pytest.raises(BadInput, match="is no address; one looks like"):
+        anonymize_stream("udp://127.0.0.1:9", text + "/x.mp4", squares)
+
+
+@pytest.mark.parametrize(
+    "text", ["clip.mp4", "/dev/null", "concat:a|b", "C:\\a.mp4", "", "--", "tcp/a", "udp.mp4"]
+)
 def test_no_streams(text):
     assert not is_stream(text)
 
@@ -559,6 +573,13 @@ def test_destinations_that_are_refused(tmp_path):
         (str(tmp_path / "none" / "a.mp4"), "There is no folder"),
         ("http://0.0.0.0:8080", "write http://0.0.0.0:8080/\\?public"),
         ("http://[::]:8080", "shows the stream to everyone"),
+        ("http://[::0]:8080", "shows the stream to everyone"),
+        ("http://[0:0:0:0:0:0:0:0]:8080", "shows the stream to everyone"),
+        ("http://0x0:8080", "shows the stream to everyone"),
+        ("http://00.0.0.0:8080", "shows the stream to everyone"),
+        ("http://0:8080", "shows the stream to everyone"),
+        ("http://203.0.113.7:8080", "write http://203.0.113.7:8080/\\?public"),
+        ("http://nowhere.invalid:8080", "Port 8080 of nowhere.invalid cannot be used"),
         ("http://127.0.0.1:8080/put", "not of the form"),
         ("https://127.0.0.1:8080", "no destination"),
         ("udp://127.0.0.1", "not of the form udp://host:port"),
@@ -608,10 +629,73 @@ def test_a_port_that_is_taken():
         ("tcp://127.0.0.1:9?listen", "tcp://127.0.0.1:9?listen"),
         ("udp://@239.0.0.1:1234", "udp://@239.0.0.1:1234"),
         ("clip.mp4", "clip.mp4"),
+        ("rtsp:/admin:S3CRET@cam/x", "rtsp:/***@cam/x"),
+        ("rtsp:admin:S3CRET@cam", "rtsp:***@cam"),
+        ("rtsp//admin:S3@c", "rtsp//***@c"),
+        ("rtsp/admin:S3@c", "rtsp/***@c"),
+        (" rtsp://admin:S3@c", " rtsp://***@c"),
+        ("\u00a0\ufeffRTSP : // admin:S3@c", "\u00a0\ufeffRTSP : //***@c"),
+        ("'rtsp://admin:S3@c", "'rtsp://***@c"),
+        ("rtsp:\\\\admin:S3@c", "rtsp:\\\\***@c"),
+        ("rtps:/admin:S3@c", "rtps:/***@c"),
+        ("rtsp;//admin:S3@c", "rtsp;//***@c"),
+        ("udp:/u:p@h", "udp:/***@h"),
+        ("http:/cam?pwd=S3", "http:/cam?***"),
+        ("admin:S3@cam", "admin:***@cam"),
+        ("C:\\me@home\\a.mp4", "C:\\me@home\\a.mp4"),
+        ("videos/me@home.mp4", "videos/me@home.mp4"),
+        ("/srv/tcp/me@home.mp4", "/srv/tcp/me@home.mp4"),
     ],
 )
 def test_redacted(address, shown):
-    assert _sources.redact(address) == shown
+    assert stream.redact(address) == shown
+    assert stream.redact(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "rtsp:/admin:S3CRET@cam/x",
+        "rtsp:admin:S3CRET@cam",
+        "rtsp//admin:S3CRET@c",
+        " rtsp://admin:S3CRET@c",
+        "udp:/u:S3CRET@h",
+        "camera:u:S3CRET@h",
+        "u:S3CRET@h",
+        "rtsp:/u:S3CRET@h/a.mp4",
+        "udp://u:S3CRET@h",
+        "foo://u:S3CRET@h",
+    ],
+)
+def test_no_mistyped_address_shows_its_password(address):
+    said = []
+    with pytest.raises(BadInput) as source:
+        anonymize_stream(address, "-", squares, log=said.append)
+    with pytest.raises(BadInput) as destination:
+        anonymize_stream("udp://127.0.0.1:9", address, squares, log=said.append)
+    with pytest.raises(BadInput) as both:
+        anonymize_stream(address, address, squares, log=said.append)
+    said += [repr(failure.value) for failure in (source, destination, both)]
+    assert not [text for text in said if "S3CRET" in text]
+
+
+@pytest.mark.parametrize(
+    ("address", "others"),
+    [
+        ("127.0.0.1:0", False),
+        ("localhost:0", False),
+        ("0x7f000001:0", False),
+        ("0.0.0.0:0/?public", True),
+        ("0:0?public", True),
+    ],
+)
+def test_who_may_watch(address, others):
+    browser = _sinks.Browser(address, lambda line: None)
+    assert browser.open_to_others is others
+    browser.start()
+    bound = browser.server.socket.getsockname()[0]
+    browser.close()
+    assert (bound == "0.0.0.0") is others
 
 
 def test_no_password_is_said_or_kept(pictures, tmp_path, capfd):
@@ -962,6 +1046,7 @@ def test_udp_is_received(pictures):
 DRIVER = """
 import json, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 import numpy as np
 from velatura.deploy.anonymizer import Anonymizer
 from velatura.deploy.stream import anonymize_stream
@@ -1057,7 +1142,7 @@ def test_the_reader_of_stdout_leaves(pictures):
     assert result(said)["settings"]["ended"] == "receiver"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_recording_is_finished_when_it_is_stopped(tmp_path, number):
     coder, path = Coder(), tmp_path / "a.mp4"
     with served((coder.one() for _ in range(10_000)), pace=0.05) as source:
@@ -1072,7 +1157,9 @@ def test_a_recording_is_finished_when_it_is_stopped(tmp_path, number):
             said = process.stderr.read()
             assert process.wait(LONG) == 0, said.decode()
     report = result(said)
-    assert report["settings"]["ended"] == {2: "interrupted", 15: "terminated"}[number]
+    assert report["settings"]["ended"] == (
+        "interrupted" if number == signal.SIGINT else "terminated"
+    )
     images, _ = decoded(path)
     assert len(images) == report["frames"] > 0
     assert_nothing_shows(images)
@@ -1108,3 +1195,27 @@ def test_a_second_signal_breaks_off():
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     finally:
         signal.signal(signal.SIGTERM, usual)
+
+
+def test_a_second_hangup_breaks_nothing_off():
+    """A closed terminal sends several while the recording is being finished."""
+    ends = []
+    usual = signal.getsignal(signal.SIGHUP)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with stream._signals(ends.append):
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
+        assert ends == ["terminated"]
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, usual)
+
+
+def test_nohup_is_left_alone():
+    usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stream._signals(pytest.fail):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, usual)

@@ -12,6 +12,7 @@ from av.stream import Disposition
 
 from velatura.errors import BadInput
 from velatura.video import contents as room
+from velatura.video import probe as probing
 from velatura.video.contents import SoundTrack, contents, removed, warnings
 from velatura.video.write import VideoWriter
 
@@ -424,7 +425,7 @@ def test_a_list_of_files_is_not_followed(tmp_path, text, name):
 def test_a_list_is_not_followed_either_where_its_start_is_unknown(tmp_path, monkeypatch):
     film(tmp_path / "inner.mp4")
     (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile inner.mp4\n")
-    monkeypatch.setattr(room, "STARTS", (b"nothing starts so",))
+    monkeypatch.setattr(probing, "STARTS", (b"nothing starts so",))
     with pytest.raises(BadInput, match="is a list of other files"):
         contents(tmp_path / "a.mp4")
 

@@ -112,9 +112,48 @@ def test_a_span_takes_its_sound_along(tmp_path):
     assert 20 <= len(cut) <= 26  # half a second in packets of 1024 samples
     origin = 0.52  # the first picture at or after .5 s, of 25 a second
     for time, data in cut:
-        if whole[data] > 0.5:
-            assert abs(time - (whole[data] - origin)) < 0.002
+        assert abs(time - (whole[data] - origin)) < 0.002
+        assert origin <= whole[data] <= 1.0 - 1024 / RATE
     assert probe(tmp_path / "out.mp4").duration < Fraction(6, 10)
+
+
+@pytest.mark.parametrize("name", ["film.mkv", "film.mp4"])
+def test_nothing_outside_a_span_is_heard(tmp_path, name):
+    """FLAC in packets of a third of a second, each of its own loudness, decoded again."""
+    size = 16000
+    source, long = tmp_path / name, tmp_path / f"long-{name}"
+    film(source, codecs=(), offsets=(), seconds=4.0)
+    with av.open(str(source)) as old, av.open(str(long), "w") as new:
+        video = new.add_stream_from_template(old.streams.video[0])
+        sound = new.add_stream("flac", RATE, {"frame_size": str(size)})
+        sound.layout, sound.format = "mono", "s16"
+        sound.codec_context.frame_size = size
+        for i in range(4 * RATE // size):
+            data = np.full((1, size), 1000 * (i + 1), np.int16)
+            frame = av.AudioFrame.from_ndarray(data, "s16", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = RATE, i * size, Fraction(1, RATE)
+            new.mux(sound.encode(frame))
+        new.mux(sound.encode())
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                new.mux(packet)
+    with av.open(str(long)) as container:
+        assert {f.samples for f in container.decode(audio=0)} == {size}
+    anonymize_video(long, tmp_path / "out.mp4", negative, sound="keep", start=0.5, end=2.1)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        heard = [(f.time, f.to_ndarray()[0]) for f in container.decode(audio=0)]
+    # Packets begin at thirds of a second: those of 2/3 to 2 s lie within .52 to 2.1 s.
+    loudness = [int(np.unique(samples).item()) for _, samples in heard]
+    assert loudness == [3000, 4000, 5000, 6000]
+    for time, level in zip((t for t, _ in heard), loudness, strict=True):
+        assert abs(time - ((level / 1000 - 1) / 3 - 0.52)) < 0.002
+
+
+def test_a_span_between_two_packets_has_no_sound(tmp_path):
+    source = film(tmp_path / "film.mp4", codecs=("flac",), offsets=(0,), seconds=2.0)
+    anonymize_video(source, tmp_path / "out.mp4", negative, sound="keep", start=0.5, end=0.53)
+    assert packets(tmp_path / "out.mp4") in ([], [[]])
 
 
 def test_sound_that_the_container_cannot_hold_is_refused_before_any_work(tmp_path):

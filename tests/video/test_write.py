@@ -252,3 +252,14 @@ def test_full_disk(tmp_path, part):
     assert run.stdout.startswith(f"Writing {tmp_path / 'out' / 'a.mp4'} failed: File too large.")
     assert run.stderr == ""
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("start", [126001, 1, 90007])
+def test_a_start_between_two_milliseconds_is_kept(tmp_path, start):
+    """MPEG-TS counts 90000 to a second, and begins anywhere."""
+    tick = Fraction(1, 90000)
+    with VideoWriter(tmp_path / "a.mp4", 16, 16, time_base=tick) as writer:
+        for i in range(4):
+            writer.write(np.full((16, 16, 3), 50 * i, np.uint8), start + 3600 * i)
+    times = [f.pts * f.time_base for f in read_frames(tmp_path / "a.mp4")]
+    assert times == [(start + 3600 * i) * tick for i in range(4)]

@@ -71,11 +71,16 @@ def _sigterm_interrupts() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    # A terminal that is closed sends SIGHUP; one that `nohup` has already turned off stays off.
+    polite = [signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        polite.append(signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in polite}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _app(words: list[str], debug: bool) -> typer.Typer:

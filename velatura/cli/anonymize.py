@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,12 +42,13 @@ def anonymize(
         typer.Option(min=0, help="Shorter side it is shown, pixels; 0 is the video's own."),
     ] = None,
     regions: Annotated[str, typer.Option(help="faces, or a file of boxes: only there.")] = "",
-    fill: Annotated[str, typer.Option(help="Of regions: pixelate, black, noise or blur.")] = (
-        "pixelate"
-    ),
+    fill: Annotated[
+        str, typer.Option(help="Of regions: pixelate (unless you say so), black, noise or blur.")
+    ] = "",
     missing: Annotated[
-        str, typer.Option(help="Frames without a region: whole, black or keep.")
-    ] = "whole",
+        str,
+        typer.Option(help="Frames without a region: whole (unless you say so), black or keep."),
+    ] = "",
     sound: Annotated[
         str, typer.Option("--audio", help="drop, or keep: voices identify people.")
     ] = "drop",
@@ -87,18 +90,21 @@ def anonymize(
         str, typer.Option(help="ray: auto or host:port of a cluster; else one is started here.")
     ] = "",
     segment: Annotated[
-        float, typer.Option(min=0, help="ray: seconds of a part of a long video; 0 cuts none.")
-    ] = 120.0,
+        float | None,
+        typer.Option(min=0, help="ray: seconds of a part of a long video [120]; 0 cuts none."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="ray: tasks at once; 0 chooses.")] = 0,
     latency: Annotated[
-        float, typer.Option(min=0.05, help="Streams: seconds after which a picture is dropped.")
-    ] = 1.0,
+        float | None,
+        typer.Option(min=0.05, help="Streams: seconds after which a picture is dropped [1]."),
+    ] = None,
     stall: Annotated[
-        float, typer.Option(min=0.1, help="Streams: seconds without a picture until black.")
-    ] = 5.0,
+        float | None,
+        typer.Option(min=0.1, help="Streams: seconds without a picture until black [5]."),
+    ] = None,
     reconnect: Annotated[
-        int, typer.Option(min=-1, help="Streams: attempts in a row; -1 for ever.")
-    ] = -1,
+        int | None, typer.Option(min=0, help="Streams: attempts in a row [for ever].")
+    ] = None,
     duration: Annotated[
         float | None, typer.Option(min=0, help="Streams: end after this many seconds.")
     ] = None,
@@ -107,8 +113,8 @@ def anonymize(
         typer.Option(help="Streams: drop what is late; stdin waits unless you say so."),
     ] = None,
     pipe: Annotated[
-        str, typer.Option("--format", help="Of a stream to stdout: mpegts or y4m.")
-    ] = "mpegts",
+        str, typer.Option("--format", help="Of a stream to stdout: mpegts [if not said] or y4m.")
+    ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and try the first frames.")
     ] = False,
@@ -141,9 +147,50 @@ def anonymize(
     if not sources:
         raise BadInput("Name a video, a picture, a folder of them, or a stream.")
     from velatura.deploy._sources import is_stream
-    from velatura.deploy.batch import MARK, Settings, plan
+    from velatura.deploy.batch import MARK, PICTURE, Settings, plan
+    from velatura.deploy.record import check_log, report_path
+    from velatura.video import destination
 
     streams = any(is_stream(source) for source in sources)
+    for_files = {
+        "--preview": preview,
+        "--start": start,
+        "--end": end is not None,
+        "--audio": sound == "keep",
+        "--sheet": sheet,
+        "--allow-partial": allow_partial,
+        "--keep-metadata": keep,
+        "--resume": resume,
+        "--check": check,
+        "--batch": batch,
+        "--dry-run": dry_run,
+        "--engine": engine != "local",
+    }
+    for_streams = {
+        "--latency": latency is not None,
+        "--stall": stall is not None,
+        "--reconnect": reconnect is not None,
+        "--duration": duration is not None,
+        "--live": live is not None,
+        "--format": pipe,
+    }
+    if streams:
+        _refuse(for_files, "is for files, and this is a stream")
+    else:
+        _refuse(for_streams, "is for streams, and these are files")
+    if engine != "ray":
+        with_ray = {"--address": address, "--segment": segment is not None, "--workers": workers}
+        _refuse(with_ray, "goes with --engine ray")
+    if regions:
+        whole = {"--mode": mode, "--model": model, "--scale": scale is not None}
+        _refuse(whole, "treats whole frames; leave it out, or leave --regions out")
+        _refuse({"--device": device == "cuda"}, "cuda is not for --regions, which run on the CPU")
+    else:
+        _refuse({"--fill": fill, "--missing": missing}, "goes with --regions")
+    if not all(math.isfinite(t) for t in (start, end or 0.0)):
+        raise BadInput("--start and --end are numbers of seconds.")
+    if scale is not None and scale > LARGEST_SCALE:
+        raise BadInput(f"--scale is at most {LARGEST_SCALE} pixels, got {scale}.")
     if mode and model:
         raise BadInput("--mode and --model both name an anonymizer; give one of them.")
     if preview:
@@ -156,8 +203,8 @@ def anonymize(
         device=_one_of("--device", device, "auto", "cpu", "cuda"),
         threads=threads,
         regions=regions,
-        fill=_one_of("--fill", fill, "pixelate", "black", "noise", "blur"),
-        missing=_one_of("--missing", missing, "whole", "black", "keep"),
+        fill=_one_of("--fill", fill or "pixelate", "pixelate", "black", "noise", "blur"),
+        missing=_one_of("--missing", missing or "whole", "whole", "black", "keep"),
         sound=_one_of("--audio", sound, "drop", "keep"),
         start=start,
         end=end,
@@ -175,18 +222,20 @@ def anonymize(
         raise BadInput(f"There is nothing from second {start:g} to before second {end:g}.")
     tell = _Teller(as_json)
     if streams:
+        if log is not None:
+            check_log(log)
         report = _stream(
             sources,
             out,
             settings,
             tell,
             log,
-            latency=latency,
-            stall=stall,
-            reconnect=None if reconnect < 0 else reconnect,
+            latency=1.0 if latency is None else latency,
+            stall=5.0 if stall is None else stall,
+            reconnect=reconnect,
             duration=duration,
             live=live,
-            container=_one_of("--format", pipe, "mpegts", "y4m"),
+            container=_one_of("--format", pipe or "mpegts", "mpegts", "y4m"),
         )
         tell.summary([report], [])
         if report.settings.get("ended") in ("interrupted", "terminated"):
@@ -202,20 +251,33 @@ def anonymize(
         overwrite=overwrite,
         resume=resume,
     )
-    if sheet is not None and len(jobs) != 1:
-        raise BadInput(f"--sheet is for one video; these are {len(jobs)}.")
+    if sheet is not None:
+        if len(jobs) != 1 or jobs[0].kind != "video":
+            raise BadInput(f"--sheet is for one video; these are {len(jobs)} files.")
+        for path in (jobs[0].source, jobs[0].destination, report_path(jobs[0].destination)):
+            destination.check(sheet, path, False, [".png"])
+    if log is not None:
+        check_log(log)
     if regions not in ("", "faces") and len(jobs) != 1:
         raise BadInput(f"A file of boxes is of one video; these are {len(jobs)} files.")
+    default = not (mode or model or regions)
+    if default and jobs and all(job.kind == "image" for job in jobs):
+        settings = dataclasses.replace(settings, anonymizer=PICTURE)
     anonymizer = settings.load()
-    tell.anonymizer(anonymizer, default=not (mode or model or regions))
+    tell.anonymizer(anonymizer, default=default)
     if dry_run and jobs:
         _rehearse(jobs, others, settings, anonymizer, tell)
         return
     if engine == "ray":
         reports = _cluster(
-            jobs, settings, tell, log,
-            address=address or None, segment_seconds=segment, workers=workers or None,
-        )  # fmt: skip
+            jobs,
+            settings,
+            tell,
+            log,
+            address=address or None,
+            segment_seconds=120.0 if segment is None else segment,
+            workers=workers or None,
+        )
     else:
         reports = _work(jobs, settings, anonymizer, tell, log)
     if sheet is not None and reports[0].status in ("done", "partial"):
@@ -226,6 +288,16 @@ def anonymize(
     tell.summary(reports, others)
     if any(report.status == "failed" for report in reports):
         raise typer.Exit(1)
+
+
+LARGEST_SCALE = 8192  # pixels of a shorter side
+
+
+def _refuse(options: dict[str, Any], why: str) -> None:
+    """An option that would be passed over in silence is an error."""
+    for name, given in options.items():
+        if given:
+            raise BadInput(f"{name} {why}.")
 
 
 def _list() -> None:
@@ -352,7 +424,6 @@ def _rehearse(
     tell: _Teller,
 ) -> None:
     """Say what would be done, and do the first second of each into a folder that is thrown away."""
-    import dataclasses
     import shutil
     import tempfile
 
@@ -368,6 +439,9 @@ def _rehearse(
                 check=False, allow_partial=True,
             )  # fmt: skip
             report = run_job(trial, short, anonymizer)
+            if report.status != "failed":
+                report.error = _unwritable(job.destination.parent)
+                report.status = "failed" if report.error else report.status
             entry: dict[str, Any] = {
                 "source": str(job.source),
                 "destination": str(job.destination),
@@ -395,6 +469,22 @@ def _rehearse(
         raise typer.Exit(1)
 
 
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _unwritable(folder: Path) -> str:
+    """Why nothing can be written into a folder that may not be there yet; "" where it can."""
+    from velatura.video.destination import Partial
+
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        Partial(there / "trial").discard()
+    except BadInput as error:
+        return str(error)
+    return ""
+
+
 class _Teller:
     """What is said, where: to people, lines on stdout; to programs, JSON."""
 
@@ -405,7 +495,8 @@ class _Teller:
 
     def line(self, text: str) -> None:
         if not self.as_json:
-            typer.echo(text, err=self.quiet)
+            # Names of files may hold what steers a terminal.
+            typer.echo(_printable(text), err=self.quiet)
 
     def event(self, **values: Any) -> None:
         if self.as_json:
@@ -503,7 +594,7 @@ class _Teller:
         self.event(event="file", source=report.source, status=report.status, error=report.error)
         if report.status == "failed":
             if not self.as_json:
-                typer.echo(f"FAILED: {report.error}", err=True)
+                typer.echo(f"FAILED: {_printable(report.error)}", err=True)
             return
         if report.status == "skipped":
             self.line(f"{report.destination}: there already, verified")

@@ -8,6 +8,7 @@ makes bytes, and a socket with a time limit carries them.
 from __future__ import annotations
 
 import http.server
+import ipaddress
 import os
 import re
 import select
@@ -28,7 +29,7 @@ from av.container import OutputContainer
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace
 
-from velatura.deploy._sources import address, redact
+from velatura.deploy._sources import MISTYPED, address, redact
 from velatura.errors import BadInput
 from velatura.video.resize import HOW
 from velatura.video.write import SUFFIXES, VideoWriter
@@ -496,7 +497,11 @@ class Browser:
             )
         self.host = match[1].strip("[]") or "127.0.0.1"
         self.port = int(match[2] or 80)
-        if self.host in ("0.0.0.0", "::") and not match[3]:
+        # By the address that it stands for: 0, 0x0 and [0:0::] are 0.0.0.0 and [::] as well. It is
+        # looked up once, so that nothing else is bound than what was judged.
+        self.bound_to = _resolved(self.host, self.port)
+        self.open_to_others = not ipaddress.ip_address(self.bound_to[1]).is_loopback
+        if self.open_to_others and not match[3]:
             raise BadInput(
                 f"{self.host} shows the stream to everyone who reaches this machine; if that is "
                 f"meant, write http://{match[1]}:{self.port}/?public."
@@ -505,12 +510,8 @@ class Browser:
         self.picture, self.number, self.viewers, self.ended = b"", 0, 0, False
         self.coder: av.VideoCodecContext | None = None
 
-    @property
-    def open_to_others(self) -> bool:
-        return not (self.host.startswith("127.") or self.host in ("localhost", "::1"))
-
     def start(self) -> None:
-        server = _bound(self.host, self.port)
+        server = _bound(self.host, self.port, self.bound_to)
         self.port = server.getsockname()[1]
         self.server = _Server(server, self)
         self.thread = threading.Thread(
@@ -573,7 +574,8 @@ class _Viewer(http.server.BaseHTTPRequestHandler):
         browser = self.server.browser
         # A page of somebody else's, whose name was made to point here, must not look in.
         asked = (self.headers.get("Host") or "").rsplit(":", 1)[0].strip("[]").lower()
-        if not browser.open_to_others and not re.fullmatch(r"localhost|127\.[\d.]+|::1", asked):
+        own = re.fullmatch(r"localhost|127\.[\d.]+|::1", asked) or asked == browser.host.lower()
+        if not browser.open_to_others and not own:
             self.send_error(403)
         elif self.path == "/":
             page = (
@@ -644,12 +646,12 @@ def sink_of(
         return Stdout(container, stop)
     if container == "y4m":
         raise BadInput("y4m goes to stdout only: --out -.")
-    if "://" not in text:
+    if "://" not in text and not MISTYPED.match(text):
         if Path(text).suffix.lower() in SUFFIXES:
             return Recording(Path(text), overwrite, log)
         raise BadInput(
             f"A stream goes to -, udp://, tcp://, rtsp://, http://127.0.0.1:PORT (for a browser) "
-            f"or into a file named {', '.join(f'*{s}' for s in SUFFIXES)}; got {text}."
+            f"or into a file named {', '.join(f'*{s}' for s in SUFFIXES)}; got {redact(text)}."
         )
     scheme, rest = address(text)
     name = redact(text)
@@ -681,15 +683,37 @@ def _host_port(rest: str, scheme: str) -> tuple[str, int]:
     return match[1].strip("[]"), int(match[2])
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _resolved(host: str, port: int) -> tuple[socket.AddressFamily, str]:
+    """The address that a host to listen on stands for.
+
+    Raises:
+        BadInput: it stands for none.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise _unusable(host, port, error) from None
+    return found[0], str(found[4][0])
+
+
+def _bound(
+    host: str, port: int, at: tuple[socket.AddressFamily, str] | None = None
+) -> socket.socket:
     """A socket that listens on one address.
+
+    Args:
+        at: what the host stands for, where that was looked up before.
 
     Raises:
         BadInput: it is taken, or is not this machine's.
     """
+    family, literal = at or _resolved(host, port)
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=16)
+        return socket.create_server((literal, port), family=family, backlog=16)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BadInput(f"Port {port} of {host} cannot be used: {reason}; name another.") from None
+        raise _unusable(host, port, error) from None
+
+
+def _unusable(host: str, port: int, error: Exception) -> BadInput:
+    reason = getattr(error, "strerror", None) or str(error)
+    return BadInput(f"Port {port} of {host} cannot be used: {reason}; name another.")

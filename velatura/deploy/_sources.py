@@ -39,6 +39,16 @@ __all__ = [
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 DEVICE = re.compile(r"/dev/video(\d+)")
 
+# What an address begins with, and what it begins with where it is mistyped: a blank before it, a
+# slash too few, no colon. It holds the same password then. One letter is a drive of Windows'.
+WORDS = r"(?:rtsps?|rtspu|rtmps?|https?|udp|rtp|srtp|tcp|tls|srt|rist|mms|ftps?|sftp|ssh|wss?|onvif|smb)"
+MISTYPED = re.compile(rf"\s*{WORDS}\s*(?::|//)", re.IGNORECASE)
+ADDRESS = re.compile(
+    rf"(\W*(?:{WORDS}\s*(?:[:;]|//|/(?=.*:.*@))|[a-z][a-z0-9+.-]*\s*:\s*//)[/\\]*)(.*)",
+    re.DOTALL | re.IGNORECASE,
+)
+UNKNOWN = re.compile(r"(\s*[a-z][\w+.-]+:[/\\]*)(.*@.*)", re.DOTALL | re.IGNORECASE)
+
 # Protocols that an address may use: its own, and those beneath it. Without this an answer from
 # the network could name a file of this machine.
 WEB = "http,https,httpproxy,tcp,tls"
@@ -68,33 +78,46 @@ JUMP = 10.0  # seconds; a larger step of a source's clock is no step of time
 def is_stream(text: str) -> bool:
     """Whether a SOURCE on the command line is a stream, and not the name of a file.
 
-    True as well for addresses that ``anonymize_stream`` refuses: it has the sentence for them.
+    True as well for addresses that ``anonymize_stream`` refuses, mistyped ones among them
+    (``rtsp:/cam``): it has the sentence for them.
     """
     return (
         text == "-"
         or text.lower().startswith("camera:")
-        or bool(DEVICE.fullmatch(text) or SCHEME.match(text))
+        or bool(DEVICE.fullmatch(text) or SCHEME.match(text) or MISTYPED.match(text))
     )
 
 
 def redact(text: str) -> str:
-    """An address without user, password, and query: some cameras take the password there."""
-    if not (match := SCHEME.match(text)):
+    """An address without user, password, and query: some cameras take the password there.
+
+    Mistyped ones as well (``rtsp:/me:secret@cam``). What is no address is as it was.
+    """
+    if (parts := _parts(text)) is None:
         return text
+    head, user, at, rest = parts
+    return f"{head}{'***' if user else ''}{at}{rest}"
+
+
+def _parts(text: str) -> tuple[str, str, str, str] | None:
+    """(scheme, user and password, @, what may be shown) of what is an address, or may be one."""
+    known = ADDRESS.match(text)
+    if not (match := known or UNKNOWN.match(text)):
+        return None
     # To the last @, wherever it stands: a password may hold any sign, and showing less of an
     # address than one might does no harm.
     user, at, rest = match[2].rpartition("@")
-    rest = re.sub(r"\?(?!(listen|public)$).*", "?***", rest, flags=re.DOTALL)
-    return f"{match[1]}://{'***' if user else ''}{at}{rest}"
+    if known:
+        rest = re.sub(r"\?(?!(listen|public)$).*", "?***", rest, flags=re.DOTALL)
+    return match[1], user, at, rest
 
 
 def hide(text: str, addresses: tuple[str, ...]) -> str:
     """A message without what is secret in the addresses, should a library have quoted them."""
     for whole in addresses:
-        if match := SCHEME.match(whole):
+        if parts := _parts(whole):
             text = text.replace(whole, redact(whole))
-            user = match[2].rpartition("@")[0]
-            for secret in (user, user.partition(":")[2]):
+            for secret in (parts[1], parts[1].partition(":")[2]):
                 for form in (secret, unquote(secret)):
                     if len(form) > 2:
                         text = text.replace(form, "***")
@@ -109,7 +132,9 @@ def address(text: str) -> tuple[str, str]:
     """
     match = SCHEME.match(text)
     if match is None or re.search(r"[\x00-\x20\x7f]", text):
-        raise BadInput(f"{redact(text)!r} is no address.")
+        raise BadInput(
+            f"{redact(text)!r} is no address; one looks like rtsp://host:port/path, without blanks."
+        )
     scheme, rest = match[1].lower(), match[2]
     if scheme not in PROTOCOLS:
         raise BadInput(f"{scheme}:// is not taken; {', '.join(f'{s}://' for s in PROTOCOLS)} are.")
@@ -197,7 +222,7 @@ def source_of(text: str) -> Source:
             options={"protocol_whitelist": "file"},
         )
     if text.lower().startswith("camera:"):
-        raise BadInput(f"{text} names no camera; write camera:0 for the first one.")
+        raise BadInput(f"{redact(text)} names no camera; write camera:0 for the first one.")
     scheme, rest = address(text)
     url = f"{scheme}://{rest}"
     options = {"protocol_whitelist": PROTOCOLS[scheme], "format_whitelist": FORMATS, **QUICK}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,16 @@ from velatura.deploy.anonymizer import Anonymizer
 from velatura.deploy.file import anonymize_video
 from velatura.deploy.image import SUFFIXES as PICTURES
 from velatura.deploy.image import anonymize_image
-from velatura.deploy.record import Report, read_report, report_path, sha256, versions, write_report
+from velatura.deploy.record import (
+    Report,
+    check_report,
+    is_report,
+    read_report,
+    report_path,
+    sha256,
+    versions,
+    write_report,
+)
 from velatura.errors import BadInput, VelaturaError
 from velatura.video import contents, destination
 from velatura.video.probe import probe
@@ -33,8 +42,9 @@ MEDIA = {
     *(".mp4 .m4v .mov .mkv .webm .avi .ts .mts .m2ts .mpg .mpeg .wmv .flv .3gp .ogv .gif".split()),
     *(".jpg .jpeg .png .webp .bmp .tif .tiff".split()),
 }
-OURS = (".report.json", ".partial")
+REPORT = ".report.json"
 MARK = ".anon"
+PICTURE = "light"  # the default for pictures, of which a mode that shows motion shows nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +108,7 @@ class Job:
     source: Path
     destination: Path
     kind: Literal["video", "image"]
+    refusal: str = ""  # why it cannot be made, though others can
 
 
 def sniff(path: Path) -> Literal["video", "image", ""]:
@@ -114,7 +125,7 @@ def sniff(path: Path) -> Literal["video", "image", ""]:
         return "image"
     try:
         probe(path)
-    except VelaturaError:
+    except Exception:  # a broken file breaks libraries in many ways; the job will say how
         return ""
     return "video"
 
@@ -146,22 +157,33 @@ def plan(
         BadInput: before any work: a source that is not there; two for one destination; one that
             exists, without ``overwrite`` or ``resume``; nothing to do.
     """
-    jobs, others = [], []
+    jobs: list[Job] = []
+    others: list[Path] = []
     for source in sources:
         if source.is_dir():
             target = out or source.with_name(f"{source.resolve().name}{mark}")
             if target.exists() and not target.is_dir():
                 raise BadInput(f"{target} is a file; for a folder of sources name a folder.")
-            for path in _walk(source, target):
+            taken: dict[str, Path] = {}
+            for path in _walk(source, target, others):
                 kind = sniff(path) if _readable(path) else ""
                 if not kind and path.suffix.lower() not in MEDIA:
                     others.append(path)
                     continue
                 folder = target / path.parent.relative_to(source)
-                jobs.append(_job(path, folder, kind or "video", mark))
+                job = _job(path, folder, kind or "video", mark)
+                # In a folder a clash of names is the second file's trouble, and not everybody's.
+                first = taken.setdefault(_key(job.destination), path)
+                if first != path:
+                    clash = f"{path} would become {job.destination}, as {first}; rename one."
+                    job = replace(job, refusal=clash)
+                jobs.append(job)
         elif source.is_file():
-            kind = sniff(source)
             as_file = out is not None and len(sources) == 1 and not out.is_dir()
+            if is_report(report_path(source)):
+                others.append(source)
+                continue
+            kind = sniff(source)
             if as_file and out is not None and out.suffix:
                 jobs.append(Job(source, out, kind or "video"))
             else:
@@ -170,8 +192,11 @@ def plan(
             raise BadInput(f"{source} is not there; name a video, a picture or a folder of them.")
     # A folder that is emptied from time to time is no mistake of a job that runs by the clock.
     if not jobs and not resume:
-        raise BadInput(f"There is no video and no picture in {', '.join(map(str, sources))}.")
-    _refuse(jobs, overwrite or resume)
+        named = ", ".join(map(str, sources))
+        if others and all(is_report(report_path(path)) for path in others):
+            raise BadInput(f"{named}: a copy that was made here; its report stands beside it.")
+        raise BadInput(f"There is no video and no picture in {named}.")
+    _refuse(jobs, overwrite, resume)
     return jobs, others
 
 
@@ -183,8 +208,8 @@ def _job(source: Path, folder: Path, kind: str, mark: str) -> Job:
     return Job(source, folder / f"{source.stem}{mark}.mp4", "video")
 
 
-def _walk(folder: Path, target: Path) -> Iterable[Path]:
-    """Regular files below a folder, in a fixed order; none of the target's, none of our making."""
+def _walk(folder: Path, target: Path, others: list[Path]) -> Iterable[Path]:
+    """Files below a folder, in a fixed order; what is no source of its own goes to ``others``."""
     own = target.resolve()
 
     def stop(error: OSError) -> None:
@@ -192,33 +217,50 @@ def _walk(folder: Path, target: Path) -> Iterable[Path]:
 
     for root, folders, files in os.walk(folder, onerror=stop):
         here = Path(root)
+        others.extend(here / name for name in sorted(folders) if (here / name).is_symlink())
         folders[:] = sorted(f for f in folders if (here / f).resolve() != own)
         for name in sorted(files):
-            if name.endswith(OURS) or Path(name).stem.endswith(MARK):
+            path = here / name
+            if name.endswith(REPORT) and is_report(path):
                 continue
-            if (here / name).is_file():
-                yield here / name
+            if path.is_file() and not is_report(report_path(path)):
+                yield path
+            else:
+                others.append(path)
+
+
+def _key(path: Path) -> str:
+    """Two destinations of one key are one file, somewhere."""
+    return os.path.normcase(os.path.abspath(path)).casefold()
 
 
 def _readable(path: Path) -> bool:
     return os.access(path, os.R_OK)
 
 
-def _refuse(jobs: list[Job], may_exist: bool) -> None:
+def _refuse(jobs: list[Job], overwrite: bool, resume: bool) -> None:
     """BadInput for what no order of work could make right."""
     taken: dict[str, Path] = {}
+    sources = {job.source.resolve(): job.source for job in jobs}
     for job in jobs:
-        key = os.path.normcase(os.path.abspath(job.destination)).casefold()
+        if job.refusal:
+            continue
+        key = _key(job.destination)
         if key in taken:
             raise BadInput(
                 f"{taken[key]} and {job.source} would both become {job.destination}; "
                 "rename one, or do them apart."
             )
         taken[key] = job.source
+        other = sources.get(job.destination.resolve())
+        if other is not None and other != job.source:
+            raise BadInput(f"{job.destination} is a source itself; name another output.")
+        # What resume may replace is what was made here: a report of ours stands beside it.
+        ours = resume and is_report(report_path(job.destination))
         suffixes = PICTURES if job.kind == "image" else VIDEOS
-        parent = job.destination.parent
-        if parent.is_dir():
-            destination.check(job.destination, job.source, may_exist, suffixes)
+        if job.destination.parent.is_dir():
+            destination.check(job.destination, job.source, overwrite or ours, suffixes)
+            check_report(report_path(job.destination))
         elif job.destination.suffix.lower() not in suffixes:
             raise BadInput(f"{job.destination} must end in {', '.join(suffixes)}.")
 
@@ -229,33 +271,28 @@ def run_job(
     anonymizer: Anonymizer,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Make one file and its report. An error is a report too; only an interrupt gets through."""
+    """Make one file and its report. An error is a report too; only an interrupt gets through.
+
+    The report gets its name just before the copy does, so a copy without one is never ours, and a
+    report that its copy does not match is made again by ``resume``.
+    """
     report = Report(source=str(job.source), destination=str(job.destination), kind=job.kind)
     try:
+        if job.refusal:
+            raise BadInput(job.refusal)
         if settings.resume and is_done(job, settings, anonymizer):
             report = read_report(report_path(job.destination))
             report.status = "skipped"
             return report
         if settings.regions:
             anonymizer = settings.load()  # it counts, and follows boxes, within one video
+        elif job.kind == "image" and settings.anonymizer == "default" and anonymizer.moves:
+            anonymizer = Anonymizer.load(PICTURE, threads=settings.threads)
         _make_folder(job.destination.parent)
         destination.sweep(job.destination.parent)
-        before = sha256(job.source)
-        report = _make(job, settings, anonymizer, progress)
-        if sha256(job.source) != before:
-            job.destination.unlink(missing_ok=True)
-            raise BadInput(f"{job.source} changed while it was read; run this again.")
-        report.source_sha256, report.destination_sha256 = before, sha256(job.destination)
-        report.settings, report.versions = settings.science(), versions()
-        report.anonymizer = anonymizer.describe()  # counts of regions are complete by now
-        if settings.check and job.kind == "video":
-            from velatura.deploy.check import check
-
-            report.check = check(
-                job.source, job.destination, start=settings.start, end=settings.end
-            )
-        write_report(report)
-    except (VelaturaError, OSError, ValueError, RuntimeError, MemoryError) as error:
+        check_report(report_path(job.destination))
+        report = _make(job, settings, anonymizer, sha256(job.source), progress)
+    except Exception as error:
         report.status, report.error = "failed", _sentence(error)
         report.began = report.began or datetime.now(UTC).isoformat(timespec="seconds")
     return report
@@ -265,33 +302,66 @@ def _make(
     job: Job,
     settings: Settings,
     anonymizer: Anonymizer,
+    before: str,
     progress: Callable[[int, int], None] | None,
 ) -> Report:
-    replace = settings.overwrite or settings.resume
-    if job.kind == "image":
-        return anonymize_image(job.source, job.destination, anonymizer, overwrite=replace)
-    what = contents.contents(job.source)
-    report = anonymize_video(
-        job.source,
-        job.destination,
-        anonymizer,
-        overwrite=replace,
-        sound=settings.sound,
-        start=settings.start,
-        end=settings.end,
-        on_error=settings.on_error,
-        allow_partial=settings.allow_partial,
-        batch=settings.batch,
-        keep=settings.keep,
-        progress=progress,
-    )
-    kept = {f"tag {key}" for key in settings.keep}
-    removed = [r for r in contents.removed(what) if r not in kept]
-    if report.sound == "kept":
-        removed = [r for r in removed if "sound" not in r]
-    report.removed = removed
-    report.warnings = [*contents.warnings(what), *report.warnings]
-    return report
+    """One copy, its report beside it; ``before`` is the source's SHA-256."""
+    may_replace = settings.overwrite or settings.resume
+    what = contents.contents(job.source) if job.kind == "video" else None
+
+    def confirm(report: Report, made: Path) -> None:
+        """Everything that may still go wrong, while what stood there before still stands."""
+        if sha256(job.source) != before:
+            raise BadInput(f"{job.source} changed while it was read; run this again.")
+        report.source_sha256, report.destination_sha256 = before, sha256(made)
+        report.settings, report.versions = settings.science(), versions()
+        report.anonymizer = anonymizer.describe()  # counts of regions are complete by now
+        kept = report.anonymizer.get("counts", {}).get("kept", 0)
+        if kept:
+            report.warnings.append(
+                f"{kept} of {report.frames} frames had no region and were left as they are."
+            )
+        if what is not None:
+            report.removed = [
+                name
+                for name in contents.removed(what)
+                if name not in {f"tag {key}" for key in settings.keep}
+                and not (report.sound == "kept" and "sound" in name)
+            ]
+            report.warnings = [*contents.warnings(what), *report.warnings]
+        if settings.check and job.kind == "video":
+            from velatura.deploy.check import check
+
+            report.check = check(job.source, made, start=settings.start, end=settings.end)
+        elif settings.check:
+            report.warnings.append("--check compares videos; a picture was not checked.")
+        write_report(report)
+
+    there = report_path(job.destination).exists()
+    try:
+        if job.kind == "image":
+            return anonymize_image(
+                job.source, job.destination, anonymizer, overwrite=may_replace, confirm=confirm
+            )
+        return anonymize_video(
+            job.source,
+            job.destination,
+            anonymizer,
+            overwrite=may_replace,
+            sound=settings.sound,
+            start=settings.start,
+            end=settings.end,
+            on_error=settings.on_error,
+            allow_partial=settings.allow_partial,
+            batch=settings.batch,
+            keep=settings.keep,
+            confirm=confirm,
+            progress=progress,
+        )
+    except BaseException:
+        if not there:  # of a copy that did not get its name
+            report_path(job.destination).unlink(missing_ok=True)
+        raise
 
 
 def is_done(job: Job, settings: Settings, anonymizer: Anonymizer) -> bool:

@@ -40,6 +40,7 @@ def anonymize_video(
     allow_partial: bool = False,
     batch: int = 0,
     keep: Sequence[str] = (),
+    confirm: Callable[[Report, Path], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Write an anonymized copy of a video file.
@@ -62,6 +63,8 @@ def anonymize_video(
         allow_partial: accept what decodes of a damaged source; the report says so.
         batch: frames handed over at once; 0 chooses by size. The output does not depend on it.
         keep: names of metadata tags to copy; a name that the source has not is an error.
+        confirm: called with (report, file) when the copy is whole and verified and has not got
+            its name yet; an exception of it leaves no copy.
         progress: called with (frames anonymized, frames expected) after every frame.
 
     Raises:
@@ -106,6 +109,7 @@ def anonymize_video(
         enlarge=anonymizer.enlarge,
         sound=tracks,
         metadata=_tags(source, keep),
+        confirm=confirm and (lambda made: confirm(report, made)),
     )
     expected = span.expected(info)
     shift = round(origin / info.time_base)
@@ -133,11 +137,11 @@ def anonymize_video(
         )
         if not done.frames:
             raise BadInput(f"{source} shows nothing from second {start:g} on; it is shorter.")
-    report.frames, report.black = done.frames, done.black
-    if done.black:
-        report.warnings.append(f"{done.black} frames are black: {done.reason}")
-    report.seconds = round(float(writer.seconds), 6)
-    report.wall = round(time.perf_counter() - clock, 3)
+        report.frames, report.black = done.frames, done.black
+        if done.black:
+            report.warnings.append(f"{done.black} frames are black: {done.reason}")
+        report.seconds = round(float(writer.seconds), 6)
+        report.wall = round(time.perf_counter() - clock, 3)
     return report
 
 

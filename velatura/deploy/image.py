@@ -11,7 +11,7 @@ import io
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -58,6 +58,7 @@ def anonymize_image(
     anonymizer: Anonymizer,
     *,
     overwrite: bool = False,
+    confirm: Callable[[Report, Path], None] | None = None,
 ) -> Report:
     """Write an anonymized copy of a still picture.
 
@@ -70,6 +71,8 @@ def anonymize_image(
         destination: .jpg, .jpeg, .png or .webp; never the source.
         anonymizer: one that does not need motion.
         overwrite: replace an existing destination, when done.
+        confirm: called with (report, file) before the whole and verified file gets its name; an
+            exception of it leaves no copy.
 
     Raises:
         BadInput: an unreadable, damaged, animated or huge source; an unusable destination; an
@@ -107,8 +110,8 @@ def anonymize_image(
     picture = _anonymized(image, anonymizer, report)
     with _sigterm_unwinds():
         place.sweep(destination.parent)
-        report.destination_sha256 = _write(picture, destination, form, overwrite)
-    report.wall = round(time.perf_counter() - clock, 3)
+        report.wall = round(time.perf_counter() - clock, 3)
+        _write(picture, destination, form, overwrite, report, confirm)
     return report
 
 
@@ -453,8 +456,15 @@ OWN_SEGMENTS = {
 # ------------------------------------------------------------------------------------ writing
 
 
-def _write(picture: np.ndarray, destination: Path, form: str, overwrite: bool) -> str:
-    """Write, sync, read back, rename; returns the SHA-256 of the file."""
+def _write(
+    picture: np.ndarray,
+    destination: Path,
+    form: str,
+    overwrite: bool,
+    report: Report,
+    confirm: Callable[[Report, Path], None] | None,
+) -> None:
+    """Write, sync, read back, rename; the report gets the SHA-256 of the file."""
     partial = place.Partial(destination)
     try:
         # From an array: it carries pixels and nothing else. By way of memory: on a full disk
@@ -467,6 +477,9 @@ def _write(picture: np.ndarray, destination: Path, form: str, overwrite: bool) -
         partial.file.close()
         data = partial.path.read_bytes()
         _read_back(destination, data, picture, form)
+        report.destination_sha256 = hashlib.sha256(data).hexdigest()
+        if confirm is not None:
+            confirm(report, partial.path)
         partial.keep(overwrite)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -475,7 +488,6 @@ def _write(picture: np.ndarray, destination: Path, form: str, overwrite: bool) -
         ) from error
     finally:
         partial.discard()
-    return hashlib.sha256(data).hexdigest()
 
 
 def _read_back(destination: Path, data: bytes, picture: np.ndarray, form: str) -> None:

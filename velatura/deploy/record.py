@@ -17,6 +17,7 @@ import math
 import os
 import platform
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -41,6 +42,7 @@ __all__ = [
     "Report",
     "Verdict",
     "append",
+    "check_log",
     "read_report",
     "report_path",
     "sha256",
@@ -49,7 +51,9 @@ __all__ = [
     "write_report",
 ]
 
-SCHEMA = "velatura-report/1"
+FAMILY = "velatura-report/"
+SCHEMA = f"{FAMILY}1"
+LONGEST = 255  # bytes of a file's name, on the usual systems
 LARGEST = 4 * 2**20  # bytes of a report, or of a line of a log
 
 
@@ -133,8 +137,7 @@ def write_report(report: Report, path: str | Path | None = None) -> Path:
         Failure: the disk is full.
     """
     path = report_path(report.destination) if path is None else Path(path)
-    if os.path.lexists(path):
-        read_report(path)  # what somebody else wrote is not ours to replace
+    check_report(path)
     text = json.dumps(_plain(report.values()), indent=2, sort_keys=True) + "\n"
     partial = Partial(path)
     try:
@@ -147,6 +150,30 @@ def write_report(report: Report, path: str | Path | None = None) -> Path:
     finally:
         partial.discard()
     return path
+
+
+def check_report(path: str | Path) -> None:
+    """Refuse a name at which no report can be written: what others wrote is not ours to replace.
+
+    Raises:
+        BadInput: too long a name; a folder; a file that is no report of this or another version.
+    """
+    path = Path(path)
+    if len(os.fsencode(path.name)) > LONGEST:
+        raise BadInput(f"{path.name} is too long a name for the report; give --out a shorter one.")
+    if os.path.lexists(path) and not is_report(path):
+        raise BadInput(f"{path} stands where the report goes and is none; move it away.")
+
+
+def is_report(path: str | Path) -> bool:
+    """Whether a file is a report of ours, of whatever version."""
+    try:
+        if not Path(path).is_file() or Path(path).stat().st_size > LARGEST:
+            return False
+        values = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and str(values.get("schema", "")).startswith(FAMILY)
 
 
 def read_report(path: str | Path) -> Report:
@@ -304,6 +331,7 @@ class Verdict:
 FIRST = "0" * 64  # what the first line bears, having none before it
 KEYS = {"n", "time", "previous", "entry", "hash"}
 MANY = 100  # faults that are told
+BEGINNING = b'{"entry":{"anonymizer":{'  # of every line, since its keys are sorted
 
 
 def append(log_path: str | Path, report: Report) -> str:
@@ -316,7 +344,8 @@ def append(log_path: str | Path, report: Report) -> str:
         The log's new head.
 
     Raises:
-        BadInput: the log cannot be written, or its last line is not as it was written.
+        BadInput: the log cannot be written, is none of ours, or its last line is not as it was
+            written. It is as it was.
         Failure: the disk is full; the log is as it was.
     """
     path = Path(log_path)
@@ -329,11 +358,53 @@ def append(log_path: str | Path, report: Report) -> str:
         raise (BadInput if mend else Failure)(said) from error
 
 
+def check_log(log_path: str | Path) -> None:
+    """Find out whether ``append`` could add to a log later; nothing is created or changed.
+
+    Raises:
+        BadInput: no folder to create it in; a folder, pipe or device; it may not be written; it
+            is no log, or its last line is not as it was written.
+    """
+    path = Path(log_path)
+    if fcntl is None:
+        raise BadInput("A log needs file locks, which this system does not have.")
+    try:
+        _refuse_other_kinds(path)
+        if not path.exists():
+            folder = Path(os.path.realpath(path)).parent
+            if not folder.is_dir():
+                raise BadInput(f"There is no folder {folder} for the log {path.name}.")
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise BadInput(f"The log {path} cannot be created; {folder} is not yours to write.")
+            return
+        log = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            fcntl.flock(log, fcntl.LOCK_SH)  # nobody is in the middle of a line
+            _end_of(path, log, os.fstat(log).st_size)
+        finally:
+            os.close(log)
+    except (OSError, ValueError) as error:  # ValueError: a name that holds a zero byte
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadInput(f"The log {path} cannot be written: {reason}.") from error
+
+
+def _refuse_other_kinds(path: Path) -> None:
+    """No log is kept in a pipe or a device, where nothing stays."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        what = "a folder (Is a directory)" if stat.S_ISDIR(mode) else "no regular file"
+        raise BadInput(f"The log {path} cannot be written: it is {what}.")
+
+
 @contextmanager
 def _held(path: Path) -> Iterator[int]:
     """The log open for writing, and by nobody else."""
     if fcntl is None:
         raise Failure("A log needs file locks, which this system does not have.")
+    _refuse_other_kinds(path)
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
@@ -348,28 +419,15 @@ def _held(path: Path) -> Iterator[int]:
 
 def _append(path: Path, log: int, report: Report) -> str:
     size = os.fstat(log).st_size
-    end = _after_newline(log, size)
-    torn = os.pread(log, size - end, end)
-    begin, repaired = b"", None
-    if torn and not _fault_within(torn):  # whole but for its end
-        last, begin, end, torn = torn, b"\n", size, b""
-    else:
-        if torn:
-            repaired = {"bytes": len(torn), "sha256": _digest(torn)}
-        start = _after_newline(log, max(0, end - 1))
-        last = os.pread(log, max(0, end - 1 - start), start)
+    last, end, torn = _end_of(path, log, size)
+    begin = b"\n" if end == size and last and os.pread(log, 1, size - 1) != b"\n" else b""
     line: dict[str, Any] = {"n": 1, "previous": FIRST}
-    if end:
-        if fault := _fault_within(last):
-            raise BadInput(
-                f"The last line of {path} {fault}; keep this log and begin another. "
-                f"`velatura audit verify` says more."
-            )
+    if last:
         line = {"n": json.loads(last)["n"] + 1, "previous": _digest(last)}
     line["time"] = datetime.now(UTC).isoformat(timespec="milliseconds")
     line["entry"] = _plain(report.values())
-    if repaired:
-        line["repaired"] = repaired
+    if torn:
+        line["repaired"] = {"bytes": len(torn), "sha256": _digest(torn)}
     text = _compact({**line, "hash": _digest(_compact(line))})
     if len(text) > LARGEST:
         raise BadInput(f"The report of {report.source} is too long for a line of {path}.")
@@ -385,6 +443,51 @@ def _append(path: Path, log: int, report: Report) -> str:
     if not size:
         sync_folder(path.parent)
     return _digest(text)
+
+
+def _end_of(path: Path, log: int, size: int) -> tuple[bytes, int, bytes]:
+    """(last whole line, where the next one goes, what a killed writer left there) of a log.
+
+    Raises:
+        BadInput: it is no log of ours, or its last line is not as it was written. What somebody
+            else wrote is not cut off: a line counts as torn where it begins as ours do, and
+            nothing but whole lines of ours stands before it.
+    """
+    end = _after_newline(log, size)
+    torn = os.pread(log, min(size - end, LARGEST + 1), end)
+    if torn and not _fault_within(torn):  # whole but for its end
+        return torn, size, b""
+    if torn and not _begun(torn):
+        raise BadInput(f"{path} does not end with a line of a log; name another file as the log.")
+    start = _after_newline(log, max(0, end - 1))
+    last = os.pread(log, min(max(0, end - 1 - start), LARGEST + 1), start)
+    if end and (fault := _fault_within(last)):
+        raise BadInput(
+            f"The last line of {path} {fault}; keep this log and begin another. "
+            f"`velatura audit verify` says more."
+        )
+    if torn and not _all_ours(log, end):
+        raise BadInput(
+            f"{path} ends with a torn line and holds others that are no lines of a log; keep it "
+            "and begin another."
+        )
+    return last, end, torn
+
+
+def _begun(torn: bytes) -> bool:
+    """Whether this may be the first part of a line that ``append`` was writing."""
+    same = min(len(torn), len(BEGINNING))
+    return torn[:same] == BEGINNING[:same] and len(torn) <= LARGEST
+
+
+def _all_ours(log: int, end: int) -> bool:
+    """Whether nothing but whole lines of ours stands before a position."""
+    with open(os.dup(log), "rb") as file:
+        file.seek(0)
+        while file.tell() < end:
+            if _fault_within(file.readline(LARGEST + 2).removesuffix(b"\n")):
+                return False
+    return True
 
 
 def _write(log: int, data: bytes, at: int) -> None:
@@ -463,10 +566,11 @@ def _read_chain(
         text = raw.removesuffix(b"\n")
         fault = _fault_within(text)
         if text == raw:
-            if fault and len(raw) <= LARGEST:
+            if fault and _begun(raw):
+                will = "the next entry will cut them off and record it"
                 verdict.faults.append(
                     f"The end is torn: the last {len(raw)} bytes are no whole line. A writer was "
-                    "killed; the next entry will cut them off and record it."
+                    f"killed; {'no entry can be added' if verdict.faults else will}."
                 )
                 break
             if not fault:

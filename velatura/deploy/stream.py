@@ -29,7 +29,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from velatura.deploy import pipeline
-from velatura.deploy._sinks import Backoff, Gone, Shape, Sink, sink_of
+from velatura.deploy._sinks import Backoff, Gone, Recording, Shape, Sink, sink_of
 from velatura.deploy._sources import (
     OPEN,
     TIMELESS,
@@ -48,7 +48,7 @@ from velatura.errors import BadInput, Failure, VelaturaError
 from velatura.video.probe import display_matrix
 from velatura.video.read import Frame, upright
 
-__all__ = ["anonymize_stream", "is_stream"]
+__all__ = ["anonymize_stream", "is_stream", "redact"]
 
 WAITING = 48 * 2**20  # bytes of pictures that may wait for the anonymizer
 LATE = 64  # pictures that an anonymizer may take in before it answers the first
@@ -80,8 +80,8 @@ def anonymize_stream(
 ) -> Report:
     """Anonymize a stream until it ends, its receiver leaves, or somebody stops it.
 
-    Ctrl-C and SIGTERM stop it in good order, where this is the main thread and the caller has no
-    handlers of his own. Sound is not carried.
+    Ctrl-C, SIGTERM and SIGHUP stop it in good order, where this is the main thread and the caller
+    has no handlers of his own. Sound is not carried.
 
     Args:
         source: ``camera:0``, ``/dev/video0``, ``rtsp://``, ``http(s)://``, ``udp://``, ``rtp://``,
@@ -125,32 +125,32 @@ def anonymize_stream(
     if source == destination and source != "-":
         raise BadInput(f"{redact(source)} cannot be both source and destination.")
     secrets = (source, destination)
-    come_from = source_of(source)
     stopping = stop or threading.Event()
     quiet = _without(log, secrets)
-    sink = sink_of(
-        destination,
-        container=container,
-        overwrite=overwrite,
-        attempts=reconnect,
-        stop=stopping,
-        log=quiet,
-    )
-    run = _Run(
-        come_from,
-        sink,
-        as_anonymizer(anonymizer),
-        on_error=on_error,
-        latency=latency,
-        reconnect=reconnect,
-        stall=stall,
-        live=(come_from.kind != "stdin") if live is None else live,
-        progress=progress,
-        log=quiet,
-        stop=stopping,
-    )
-    began, clock = datetime.now(UTC), time.monotonic()
     try:
+        come_from = source_of(source)
+        sink = sink_of(
+            destination,
+            container=container,
+            overwrite=overwrite,
+            attempts=reconnect,
+            stop=stopping,
+            log=quiet,
+        )
+        run = _Run(
+            come_from,
+            sink,
+            as_anonymizer(anonymizer),
+            on_error=on_error,
+            latency=latency,
+            reconnect=reconnect,
+            stall=stall,
+            live=(come_from.kind != "stdin") if live is None else live,
+            progress=progress,
+            log=quiet,
+            stop=stopping,
+        )
+        began, clock = datetime.now(UTC), time.monotonic()
         with _signals(run.end):
             run.go(duration)
     except VelaturaError as error:
@@ -165,6 +165,8 @@ def anonymize_stream(
     else:
         report = run.report()
         report.source, report.destination = redact(source), redact(destination)
+        if isinstance(sink, Recording):
+            report.destination = destination  # the name of a file, which holds no password
         report.began = began.isoformat(timespec="seconds")
         report.wall = round(time.monotonic() - clock, 3)
         report.settings = {
@@ -773,9 +775,11 @@ def _by(size: tuple[int, ...]) -> str:
 
 @contextmanager
 def _signals(end: Callable[[str], None]) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end a stream in good order; a second one breaks off.
+    """Let Ctrl-C, SIGTERM and SIGHUP end a stream in good order; a second one breaks off.
 
-    Handlers of the caller's are left alone, and so are threads, which cannot set one.
+    A second SIGHUP does not: a terminal that is closed sends several, and nobody is there to have
+    meant it. Handlers of the caller's are left alone, ``nohup`` among them, and so are threads,
+    which cannot set one.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -785,10 +789,15 @@ def _signals(end: Callable[[str], None]) -> Iterator[None]:
         signal.SIGINT: signal.default_int_handler,
         signal.SIGTERM: signal.SIG_DFL,
     }
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is not None:
+        words[hangup], usual[hangup] = "terminated", signal.SIG_DFL
     seen = False
 
     def stop(number: int, where: FrameType | None) -> None:
         nonlocal seen
+        if seen and number == hangup:
+            return
         if seen:
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         seen = True

@@ -96,6 +96,8 @@ def open_video(
         cover = stream is not None and stream.disposition & Disposition.attached_pic
         if text or cover or not isinstance(stream, VideoStream):
             raise BadInput(f"{path} holds no video stream.")
+        if stream.codec_context is None:
+            raise BadInput(f"{path} is coded in a way that this FFmpeg does not know.")
         # Decoders patch damaged data up and go on. "explode" makes them report it (Motion
         # JPEG says nothing otherwise), and only without threads does every report reach
         # the caller (with slice threads, H.264 loses most of them).

@@ -151,7 +151,8 @@ def _decode(path: str | Path) -> Iterator[tuple[av.VideoFrame, int, Fraction]]:
                 raise damaged(f"the decoder says {error.strerror!r}") from error
             if packet.size:
                 edited_away += packet.is_discard
-                times.append(packet.dts)
+                if in_packet_order:  # elsewhere nobody takes them away again
+                    times.append(packet.dts)
             for frame in frames:
                 if frame.is_corrupt:
                     raise damaged("a frame is incomplete")

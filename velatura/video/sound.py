@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
@@ -19,10 +20,14 @@ __all__ = ["Sound"]
 class Sound:
     """All sound tracks of a file, handed to a container as its pictures progress.
 
+    Packets are copied whole or not at all. One that reaches over either end of a span would tell
+    what was said outside it (a second and more, in FLAC), so it is left out.
+
     Args:
         path: the source.
-        origin: seconds of the source that are second 0 of the destination.
-        end: seconds of the source after which nothing is copied; None is its end.
+        origin: seconds of the source that are second 0 of the destination. Nothing that begins
+            before is copied, unless it is 0.
+        end: seconds of the source after which nothing is heard; None is its end.
     """
 
     def __init__(
@@ -67,15 +72,26 @@ class Sound:
                 continue
             unit = packet.time_base
             time = packet.pts * unit
+            if self.end is not None and time + self._length(packet) > self.end:
+                continue
             if self.origin:
-                if (packet.pts + (packet.duration or 0)) * unit <= self.origin:
+                if time < self.origin:
                     continue
                 shift = round(self.origin / unit)
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-            if self.end is not None and time >= self.end:
-                continue
             packet.stream = self._to[packet.stream.index]
             yield packet
+
+    @staticmethod
+    def _length(packet: Packet) -> Fraction | float:
+        """Seconds of a packet; without end where nothing tells."""
+        if packet.duration:
+            return packet.duration * packet.time_base
+        context = packet.stream.codec_context
+        assert isinstance(context, AudioCodecContext)
+        if context.frame_size and context.sample_rate:
+            return Fraction(context.frame_size, context.sample_rate)
+        return float("inf")
 
     def until(self, seconds: Fraction | None) -> None:
         """Copy what is heard before a time of the destination; None copies all that is left."""

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from fractions import Fraction
+from itertools import zip_longest
+from math import lcm
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -57,6 +59,8 @@ class VideoWriter:
         enlarge: how pictures of another size are brought to this one; None refuses them.
         sound: tracks to copy.
         metadata: tags to write, by name.
+        confirm: called with the whole and verified file before it gets its name; an exception
+            of it leaves no file.
         threads: of the encoder. The bytes of the file depend on it, so it is no machine's own.
 
     Raises:
@@ -82,11 +86,13 @@ class VideoWriter:
         enlarge: Literal["nearest", "bilinear"] | None = None,
         sound: Sound | None = None,
         metadata: Mapping[str, str] | None = None,
+        confirm: Callable[[Path], None] | None = None,
         threads: int = 4,
     ) -> None:
         self.path = Path(path)
         self.overwrite = overwrite
         self._enlarge, self._sound, self._metadata = enlarge, sound, dict(metadata or {})
+        self._confirm = confirm
         self._check_destination(source)
         self.width, self.height, self.time_base = width, height, time_base
         self.frames = 0
@@ -122,6 +128,7 @@ class VideoWriter:
             format=SUFFIXES[self.path.suffix.lower()],
             options={
                 "fflags": "+bitexact",
+                "movie_timescale": str(movie_timescale(self.time_base)),
                 **({"movflags": "use_metadata_tags"} if self._metadata else {}),
             },
         )
@@ -227,6 +234,8 @@ class VideoWriter:
         os.fsync(self._file.fileno())
         self._file.close()
         self._read_back()
+        if self._confirm is not None:
+            self._confirm(self._partial.path)
         self._partial.keep(self.overwrite)
 
     def _read_back(self) -> None:
@@ -235,8 +244,11 @@ class VideoWriter:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"  # type: ignore[assignment]  # PyAV's annotation
             unit = stream.time_base or Fraction(1)
-            times = [(frame.pts or 0) * unit for frame in container.decode(stream)]
-        if times != [t * self.time_base for t in self._times]:
+            # One by one: a list of all would grow with the length.
+            times = ((frame.pts or 0) * unit for frame in container.decode(stream))
+            wanted = (t * self.time_base for t in self._times)
+            same = all(a == b for a, b in zip_longest(times, wanted))
+        if not same:
             raise Failure(
                 f"{self.path} was not written: the container could not keep the times of "
                 f"all {self.frames} frames."
@@ -256,3 +268,12 @@ class VideoWriter:
                         part.close()
         finally:
             self._partial.discard()
+
+
+def movie_timescale(time_base: Fraction) -> int:
+    """Units of a second in which MP4 notes when a track begins; its own default is 1000.
+
+    A stream that begins between two milliseconds, as MPEG-TS does, would be moved otherwise.
+    """
+    exact = lcm(1000, time_base.denominator)
+    return exact if exact < 2**31 else 1000
