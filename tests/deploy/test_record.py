@@ -69,7 +69,7 @@ def test_a_report_replaces_a_report_and_nothing_else(tmp_path):
     write_report(report(2), path)
     assert read_report(path).source == "clip2.mp4"
     path.write_text("my own notes")
-    with pytest.raises(BadInput, match="is no report: it is not JSON"):
+    with pytest.raises(BadInput, match="stands where the report goes and is none"):
         write_report(report(3), path)
     assert path.read_text() == "my own notes"
 

@@ -120,24 +120,22 @@ def test_a_span_takes_its_sound_along(tmp_path):
 @pytest.mark.parametrize("name", ["film.mkv", "film.mp4"])
 def test_nothing_outside_a_span_is_heard(tmp_path, name):
     """FLAC in packets of a third of a second, each of its own loudness, decoded again."""
-    size = 16000
-    source, long = tmp_path / name, tmp_path / f"long-{name}"
-    film(source, codecs=(), offsets=(), seconds=4.0)
-    with av.open(str(source)) as old, av.open(str(long), "w") as new:
-        video = new.add_stream_from_template(old.streams.video[0])
+    size, long = 16000, tmp_path / name
+    with av.open(str(long), "w") as new:
+        video = new.add_stream("libx264", 25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         sound = new.add_stream("flac", RATE, {"frame_size": str(size)})
         sound.layout, sound.format = "mono", "s16"
-        sound.codec_context.frame_size = size
         for i in range(4 * RATE // size):
             data = np.full((1, size), 1000 * (i + 1), np.int16)
             frame = av.AudioFrame.from_ndarray(data, "s16", "mono")
             frame.sample_rate, frame.pts, frame.time_base = RATE, i * size, Fraction(1, RATE)
             new.mux(sound.encode(frame))
         new.mux(sound.encode())
-        for packet in old.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = video
-                new.mux(packet)
+        for _ in range(100):
+            grey = np.full((48, 64, 3), 99, np.uint8)
+            new.mux(video.encode(av.VideoFrame.from_ndarray(grey)))
+        new.mux(video.encode())
     with av.open(str(long)) as container:
         assert {f.samples for f in container.decode(audio=0)} == {size}
     anonymize_video(long, tmp_path / "out.mp4", negative, sound="keep", start=0.5, end=2.1)
@@ -153,7 +151,7 @@ def test_nothing_outside_a_span_is_heard(tmp_path, name):
 def test_a_span_between_two_packets_has_no_sound(tmp_path):
     source = film(tmp_path / "film.mp4", codecs=("flac",), offsets=(0,), seconds=2.0)
     anonymize_video(source, tmp_path / "out.mp4", negative, sound="keep", start=0.5, end=0.53)
-    assert packets(tmp_path / "out.mp4") in ([], [[]])
+    assert not probe(tmp_path / "out.mp4").has_audio
 
 
 def test_sound_that_the_container_cannot_hold_is_refused_before_any_work(tmp_path):

@@ -41,7 +41,9 @@ DEVICE = re.compile(r"/dev/video(\d+)")
 
 # What an address begins with, and what it begins with where it is mistyped: a blank before it, a
 # slash too few, no colon. It holds the same password then. One letter is a drive of Windows'.
-WORDS = r"(?:rtsps?|rtspu|rtmps?|https?|udp|rtp|srtp|tcp|tls|srt|rist|mms|ftps?|sftp|ssh|wss?|onvif|smb)"
+WORDS = (
+    "(?:rtsps?|rtspu|rtmps?|https?|udp|s?rtp|tcp|tls|srt|rist|mms|s?ftp|ftps|ssh|wss?|onvif|smb)"
+)
 MISTYPED = re.compile(rf"\s*{WORDS}\s*(?::|//)", re.IGNORECASE)
 ADDRESS = re.compile(
     rf"(\W*(?:{WORDS}\s*(?:[:;]|//|/(?=.*:.*@))|[a-z][a-z0-9+.-]*\s*:\s*//)[/\\]*)(.*)",
