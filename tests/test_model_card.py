@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from velatura import Anonymizer
 from velatura.deploy.anonymizer import DEFAULT, names
 
 ROOT = Path(__file__).parents[1]
@@ -45,3 +46,15 @@ def test_the_default_is_what_the_figures_recommend(script: ModuleType):
     assert f"The default is `{DEFAULT}`" in text
     for promise in ("GDPR compliant", "is anonymous.", "guarantee"):
         assert promise not in text
+
+
+def test_the_packaged_network_carries_the_figures_of_its_record(script: ModuleType):
+    """What `velatura export` wrote into the file is what the demo's record of seed 0 says."""
+    from velatura.deploy.model import PACKAGED
+
+    card = Anonymizer.load("light").card
+    row = script.rows("demo-seed-0")["constrained"]
+    assert {key: card[key] for key in ("U", "L", "top1", "cmap")} == {
+        key: row[key] for key in ("U", "L", "top1", "cmap")
+    }
+    assert PACKAGED["light"].stat().st_size < 4 * 2**20
