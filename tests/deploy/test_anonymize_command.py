@@ -488,6 +488,12 @@ def test_json_is_one_object_on_stdout_and_lines_on_stderr(clip: Path):
     assert set(report["versions"]) >= {"velatura", "av", "numpy"}
 
 
+def test_json_is_one_object_also_when_nothing_can_be_done(clip: Path):
+    answer = json.loads(anonymize("nothing.mp4", "--json", code=2, cwd=clip.parent).stdout)
+    assert answer["exit_code"] == 2
+    assert "is not there" in answer["error"]
+
+
 def test_the_log_is_chained_and_verified(clip: Path):
     log = clip.with_name("log.jsonl")
     anonymize(clip, "--log", log)
@@ -603,10 +609,11 @@ def test_ten_bits_and_alpha_are_not_lost_in_silence(tmp_path: Path):
         ("clip", "mp4", "libx264"),
         ("clip.txt", "matroska", "libx264"),
         ("clip.gif", None, "gif"),
+        ("clip.png", "apng", "apng"),
     ],
 )
 def test_every_container_by_what_is_in_it(tmp_path: Path, name: str, form, codec: str):
-    pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
+    pix_fmt = {"gif": "rgb8", "apng": "rgb24"}.get(codec, "yuv420p")
     source = film(tmp_path / name, 10, codec=codec, form=form, pix_fmt=pix_fmt)
     anonymize(source)
     assert len(pictures(tmp_path / "clip.anon.mp4")) == 10

@@ -8,12 +8,13 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from velatura.errors import BadInput
+from velatura.errors import BadInput, VelaturaError
 
 if TYPE_CHECKING:
     from velatura.deploy.anonymizer import Anonymizer
@@ -21,6 +22,26 @@ if TYPE_CHECKING:
     from velatura.deploy.record import Report
 
 
+def _told_as_json(function: Callable[..., None]) -> Callable[..., None]:
+    """With ``--json``, an error too is an object on stdout; the sentence goes to stderr as ever."""
+
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except VelaturaError as error:
+            if kwargs.get("as_json"):
+                answer = {"schema": SCHEMA, "error": str(error), "exit_code": error.exit_code}
+                typer.echo(json.dumps(answer, indent=2))
+            raise
+
+    return run
+
+
+SCHEMA = "velatura-anonymize/1"
+
+
+@_told_as_json
 def anonymize(
     sources: Annotated[
         list[str] | None,
@@ -618,7 +639,7 @@ class _Teller:
             counts["done" if report.status == "partial" else report.status] += 1
         if self.as_json:
             answer = {
-                "schema": "velatura-anonymize/1",
+                "schema": SCHEMA,
                 **counts,
                 "passed_over": [str(path) for path in others],
                 "anonymizer": self.used,

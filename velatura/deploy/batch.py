@@ -115,13 +115,14 @@ def sniff(path: Path) -> Literal["video", "image", ""]:
     """What a file holds by its content, whatever its name; "" for neither."""
     try:
         with open(path, "rb") as file:
-            head = file.read(32)
+            head = file.read(64)
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
     still = head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*"))
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
     moves = webp and head[12:16] == b"VP8X" and len(head) > 20 and head[20] & 2
-    if still or (webp and not moves):
+    moves = moves or b"acTL" in head[33:]  # an animated PNG
+    if (still or webp) and not moves:
         return "image"
     try:
         probe(path)
