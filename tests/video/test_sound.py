@@ -196,3 +196,12 @@ def test_an_error_midway_closes_the_source(tmp_path):
     with pytest.raises(RuntimeError, match="midway"):
         break_off()
     assert [p.name for p in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_a_span_shorter_than_a_packet_says_that_it_has_no_sound(tmp_path):
+    source = film(tmp_path / "film.mp4", seconds=1.0)
+    report = anonymize_video(
+        source, tmp_path / "out.mp4", negative, sound="keep", start=0.51, end=0.53
+    )
+    assert report.sound == "dropped"
+    assert any("none was kept" in warning for warning in report.warnings)

@@ -109,13 +109,20 @@ def anonymize_video(
         enlarge=anonymizer.enlarge,
         sound=tracks,
         metadata=_tags(source, keep),
-        confirm=confirm and (lambda made: confirm(report, made)),
+        confirm=lambda made: confirmed(made),
     )
     expected = span.expected(info)
     shift = round(origin / info.time_base)
 
     def write(picture: np.ndarray, frame: Frame) -> None:
         writer.write(picture, frame.pts - shift, frame.duration)
+
+    def confirmed(made: Path) -> None:
+        if tracks is not None and not tracks.copied:
+            report.sound = "dropped"
+            report.warnings.append("No packet of sound lies wholly in the span: none was kept.")
+        if confirm is not None:
+            confirm(report, made)
 
     def partly(frames: Iterator[Frame]) -> Iterator[Frame]:
         try:

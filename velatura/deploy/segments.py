@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import secrets
 import shutil
@@ -43,7 +42,7 @@ from velatura.video.probe import VideoInfo, open_video, probe
 from velatura.video.read import MILLISECOND, Frame, _declared_end, read_frames, upright
 from velatura.video.seek import index_frames
 from velatura.video.sound import Sound
-from velatura.video.write import SUFFIXES, VideoWriter
+from velatura.video.write import SUFFIXES, VideoWriter, movie_timescale
 
 __all__ = [
     "InOnePiece",
@@ -740,9 +739,7 @@ def _remux(
     """Every packet of the parts into one file, at its frame's time."""
     options = {"fflags": "+bitexact", **({"movflags": "use_metadata_tags"} if tags else {})}
     # A late start is kept in this unit, by default to the millisecond; MPEG-TS starts anywhere.
-    fine = math.lcm(1000, unit.denominator)
-    if times[0] and fine < 2**31:
-        options["movie_timescale"] = str(fine)
+    options["movie_timescale"] = str(movie_timescale(unit))
     form = SUFFIXES[partial.destination.suffix.lower()]
     with av.open(partial.file, "w", format=form, options=options) as output:
         output.metadata.update(tags)

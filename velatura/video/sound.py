@@ -34,7 +34,7 @@ class Sound:
         self, path: str | Path, origin: Fraction = Fraction(0), end: Fraction | None = None
     ):
         self.path, self.origin, self.end = Path(path), origin, end
-        self.tracks = 0
+        self.tracks = self.copied = 0  # packets copied, of all tracks
 
     def open(self, output: OutputContainer) -> None:
         """Add the tracks to a container whose header is not written yet.
@@ -101,6 +101,7 @@ class Sound:
             if seconds is not None and packet.dts * packet.time_base > seconds:
                 return
             self._output.mux(packet)
+            self.copied += 1
             self._next = next(self._packets, None)
 
     def close(self) -> None:
