@@ -870,3 +870,12 @@ def test_names_do_not_steer_the_terminal(tmp_path: Path):
     done = anonymize(tmp_path, "--out", tmp_path / "out")
     assert "\x1b" not in done.stdout
     assert "\x07" not in done.stdout
+
+
+@pytest.mark.parametrize("log", ["none/log.jsonl", ".", "words.txt"])
+def test_a_log_that_cannot_be_kept_is_told_before_any_work(clip: Path, log: str):
+    words = clip.with_name("words.txt")
+    words.write_text("one line, and no end")
+    anonymize(clip, "--log", clip.parent / log, code=2)
+    assert names(clip.parent) == ["clip.mp4", "words.txt"]
+    assert words.read_text() == "one line, and no end"
