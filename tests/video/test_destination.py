@@ -211,7 +211,7 @@ def test_a_writer_in_this_process_is_left_alone(tmp_path):
 def test_a_sweep_between_making_and_locking(tmp_path, monkeypatch):
     """The file is gone before its writer could lock it: he makes another."""
     swept = []
-    locked = destination._locked
+    locked = destination.locked
 
     def late(descriptor, sweeping=False):
         if not sweeping and not swept:
@@ -219,7 +219,7 @@ def test_a_sweep_between_making_and_locking(tmp_path, monkeypatch):
             swept[:] = sweep(tmp_path)
         return locked(descriptor, sweeping)
 
-    monkeypatch.setattr(destination, "_locked", late)
+    monkeypatch.setattr(destination, "locked", late)
     partial = Partial(tmp_path / "a.mp4")
     assert len(swept) == 1
     assert partial.path.exists()

@@ -9,7 +9,8 @@ the first frame is read.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -311,35 +312,10 @@ def _make(
     what = contents.contents(job.source) if job.kind == "video" else None
 
     def confirm(report: Report, made: Path) -> None:
-        """Everything that may still go wrong, while what stood there before still stands."""
-        if sha256(job.source) != before:
-            raise BadInput(f"{job.source} changed while it was read; run this again.")
-        report.source_sha256, report.destination_sha256 = before, sha256(made)
-        report.settings, report.versions = settings.science(), versions()
         report.anonymizer = anonymizer.describe()  # counts of regions are complete by now
-        kept = report.anonymizer.get("counts", {}).get("kept", 0)
-        if kept:
-            report.warnings.append(
-                f"{kept} of {report.frames} frames had no region and were left as they are."
-            )
-        if what is not None:
-            report.removed = [
-                name
-                for name in contents.removed(what)
-                if name not in {f"tag {key}" for key in settings.keep}
-                and not (report.sound == "kept" and "sound" in name)
-            ]
-            report.warnings = [*contents.warnings(what), *report.warnings]
-        if settings.check and job.kind == "video":
-            from velatura.deploy.check import check
+        finish(report, job, settings, what, made, before)
 
-            report.check = check(job.source, made, start=settings.start, end=settings.end)
-        elif settings.check:
-            report.warnings.append("--check compares videos; a picture was not checked.")
-        write_report(report)
-
-    there = report_path(job.destination).exists()
-    try:
+    with report_with_copy(job.destination):
         if job.kind == "image":
             return anonymize_image(
                 job.source, job.destination, anonymizer, overwrite=may_replace, confirm=confirm
@@ -359,9 +335,63 @@ def _make(
             confirm=confirm,
             progress=progress,
         )
+
+
+def finish(
+    report: Report,
+    job: Job,
+    settings: Settings,
+    what: contents.Contents | None,
+    made: Path,
+    before: str,
+) -> None:
+    """Everything that may still go wrong, while what stood at the copy's name still stands.
+
+    Completes the report and writes it; the copy gets its name next.
+
+    Args:
+        what: the source holds; None for a picture.
+        made: the copy, whole and verified, under the name it has while it is made.
+        before: the source's SHA-256 when the work began.
+
+    Raises:
+        BadInput: the source changed meanwhile.
+    """
+    if sha256(job.source) != before:
+        raise BadInput(f"{job.source} changed while it was read; run this again.")
+    report.source_sha256, report.destination_sha256 = before, sha256(made)
+    report.settings, report.versions = settings.science(), versions()
+    kept = report.anonymizer.get("counts", {}).get("kept", 0)
+    if kept:
+        report.warnings.append(
+            f"{kept} of {report.frames} frames had no region and were left as they are."
+        )
+    if what is not None:
+        report.removed = [
+            name
+            for name in contents.removed(what)
+            if name not in {f"tag {key}" for key in settings.keep}
+            and not (report.sound == "kept" and "sound" in name)
+        ]
+        report.warnings = [*contents.warnings(what), *report.warnings]
+    if settings.check and job.kind == "video":
+        from velatura.deploy.check import check
+
+        report.check = check(job.source, made, start=settings.start, end=settings.end)
+    elif settings.check:
+        report.warnings.append("--check compares videos; a picture was not checked.")
+    write_report(report)
+
+
+@contextmanager
+def report_with_copy(copy: Path) -> Iterator[None]:
+    """Take a new report away again where its copy did not get its name."""
+    there = report_path(copy).exists()
+    try:
+        yield
     except BaseException:
-        if not there:  # of a copy that did not get its name
-            report_path(job.destination).unlink(missing_ok=True)
+        if not there:
+            report_path(copy).unlink(missing_ok=True)
         raise
 
 

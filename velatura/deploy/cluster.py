@@ -20,11 +20,9 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -32,16 +30,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 from velatura import __version__
 from velatura.deploy import batch
 from velatura.deploy.anonymizer import Anonymizer
 from velatura.deploy.batch import Job, Settings, is_done, run_job
-from velatura.deploy.record import Report, read_report, report_path, sha256, versions, write_report
+from velatura.deploy.file import sigterm_unwinds
+from velatura.deploy.record import Report, read_report, report_path, sha256, versions
 from velatura.deploy.segments import (
     InOnePiece,
+    Joined,
     Part,
     Span,
     cut,
@@ -125,7 +124,10 @@ def run(
     _sweep(folders)
     driver: _Driver | None = None
     try:
-        with _terminable(), _session(address, workers, settings.threads) as (ray, ours):
+        with (
+            sigterm_unwinds(always=True),
+            _session(address, workers, settings.threads) as (ray, ours),
+        ):
             with _shared(jobs[0]) as (folder, token):
                 common = _Common(settings, folder, token, _versions(), segment_seconds)
                 _agree(ray, common, jobs)
@@ -285,24 +287,6 @@ def _home() -> str | None:
     return made
 
 
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit(143), in place of Ray's own handler, until the end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-
-    def stop(number: int, where: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _line(error: BaseException) -> str:
     text = str(error).strip().splitlines()
     return (text[0] if text else type(error).__name__)[:200].rstrip(".")
@@ -342,7 +326,7 @@ def _shared(first: Job) -> Iterator[tuple[Path, str]]:
     batch._make_folder(parent)
     for left in parent.glob(f"{RUN}*"):  # of runs that were killed
         with suppress(OSError), open(left / TOKEN, "r+b") as file:
-            if _lock(file.fileno()):
+            if destination.locked(file.fileno()):
                 shutil.rmtree(left, ignore_errors=True)
     token = secrets.token_hex(16)
     folder = parent / f"{RUN}{token[:8]}"
@@ -353,7 +337,7 @@ def _shared(first: Job) -> Iterator[tuple[Path, str]]:
         raise BadInput(f"Cannot write into {parent}: {error.strerror}.") from error
     try:
         with held:
-            _lock(held.fileno())
+            destination.locked(held.fileno())
             held.write(token)
             held.flush()
             os.fsync(held.fileno())
@@ -363,19 +347,6 @@ def _shared(first: Job) -> Iterator[tuple[Path, str]]:
 
 
 TOKEN = "token.partial"  # a name that no folder's walk takes for a source
-
-
-def _lock(descriptor: int) -> bool:
-    """Take an open file's lock, if nobody has it and the file system knows locks."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _unfit(common: _Common, paths: Sequence[Path] = ()) -> str:
@@ -513,7 +484,7 @@ def _claimed(path: Path) -> Iterator[bool]:
         claim = os.open(path, os.O_RDWR)
         again = True
     try:
-        while not _lock(claim):
+        while not destination.locked(claim):
             time.sleep(0.2)
         yield again
     finally:
@@ -705,32 +676,10 @@ def _joined(
     clock = time.perf_counter()
     info = long.spans[0].info
     what = contents.contents(job.source)
-    made = join(
-        parts,
-        job.source,
-        job.destination,
-        sound=settings.sound,
-        start=settings.start,
-        end=settings.end,
-        keep=settings.keep,
-        overwrite=settings.overwrite or settings.resume,
-        progress=progress,
-    )
-    if sha256(job.source) != long.sha256:
-        job.destination.unlink(missing_ok=True)
-        raise BadInput(f"{job.source} changed while it was read; run this again.")
     sound: Literal["none", "dropped", "kept"] = "none"
     if info.has_audio:
         sound = "kept" if settings.sound == "keep" else "dropped"
-    kept = {f"tag {key}" for key in settings.keep}
-    removed = [r for r in contents.removed(what) if r not in kept]
-    if sound == "kept":
-        removed = [r for r in removed if "sound" not in r]
     black = sum(part.black for part in parts)
-    warnings = contents.warnings(what)
-    if black:
-        reason = next(part.reason for part in parts if part.reason)
-        warnings.append(f"{black} frames are black: {reason}")
     described = {**anonymizer.describe(), "segments": len(parts)}
     described.pop("counts", None)
     if all(part.counts for part in parts if part.times):
@@ -739,30 +688,38 @@ def _joined(
     report = Report(
         source=str(job.source),
         destination=str(job.destination),
-        source_sha256=long.sha256,
-        destination_sha256=sha256(job.destination),
         anonymizer=described,
-        settings=settings.science(),
-        frames=made.frames,
         black=black,
         declared=info.declared,
         width=info.width,
         height=info.height,
-        seconds=round(float(made.seconds), 6),
         sound=sound,
-        removed=removed,
-        warnings=warnings,
         began=long.began,
-        versions=versions(),
     )
-    if settings.check:
-        from velatura.deploy.check import check
+    if black:
+        reason = next(part.reason for part in parts if part.reason)
+        report.warnings.append(f"{black} frames are black: {reason}")
 
-        report.check = check(job.source, job.destination)
-    # Work, wherever it was done; side by side it took less.
-    spent = long.wall + sum(part.wall for part in parts) + time.perf_counter() - clock
-    report.wall = round(spent, 3)
-    write_report(report)
+    def confirm(path: Path, made: Joined) -> None:
+        report.frames, report.seconds = made.frames, round(float(made.seconds), 6)
+        # Work, wherever it was done; side by side it took less.
+        spent = long.wall + sum(part.wall for part in parts) + time.perf_counter() - clock
+        report.wall = round(spent, 3)
+        batch.finish(report, job, settings, what, path, long.sha256)
+
+    with batch.report_with_copy(job.destination):
+        join(
+            parts,
+            job.source,
+            job.destination,
+            sound=settings.sound,
+            start=settings.start,
+            end=settings.end,
+            keep=settings.keep,
+            overwrite=settings.overwrite or settings.resume,
+            confirm=confirm,
+            progress=progress,
+        )
     return report
 
 
@@ -1082,7 +1039,7 @@ def scaling(
     """
     settings = settings or Settings()
     seconds: dict[int, list[float]] = {count: [] for count in workers}
-    with _terminable(), _session(None, max(workers), settings.threads or 1):
+    with sigterm_unwinds(always=True), _session(None, max(workers), settings.threads or 1):
         for turn in range(rounds + 1):
             order = (max(workers),) if not turn else workers if turn % 2 else workers[::-1]
             for count in order:

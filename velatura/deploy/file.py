@@ -24,7 +24,7 @@ from velatura.video.read import Damaged, Frame, read_frames
 from velatura.video.sound import Sound
 from velatura.video.write import VideoWriter
 
-__all__ = ["anonymize_video", "as_anonymizer"]
+__all__ = ["anonymize_video", "as_anonymizer", "sigterm_unwinds"]
 
 
 def anonymize_video(
@@ -133,7 +133,7 @@ def anonymize_video(
             report.status = "partial"
             report.warnings.append(str(damage))
 
-    with _sigterm_unwinds(), writer:
+    with sigterm_unwinds(), writer:
         done = pipeline.run(
             partly(span.frames()),
             anonymizer,
@@ -224,15 +224,19 @@ def as_anonymizer(given: Anonymizer | Callable[[np.ndarray], np.ndarray] | str) 
 
 
 @contextmanager
-def _sigterm_unwinds() -> Iterator[None]:
+def sigterm_unwinds(always: bool = False) -> Iterator[None]:
     """Let SIGTERM raise SystemExit(143), so that a polite kill cleans up like Ctrl-C.
 
     A handler of the caller's is left alone, and so are threads, which cannot set one.
+
+    Args:
+        always: take the place of a handler that is there, until the end.
     """
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
-    ):
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    if before != signal.SIG_DFL and not always:
         yield
         return
 
@@ -243,4 +247,4 @@ def _sigterm_unwinds() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, before)

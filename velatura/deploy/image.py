@@ -24,7 +24,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from velatura.deploy import pipeline
 from velatura.deploy.anonymizer import Anonymizer
-from velatura.deploy.file import _sigterm_unwinds
+from velatura.deploy.file import sigterm_unwinds
 from velatura.deploy.record import Report, versions
 from velatura.errors import BadInput, Failure
 from velatura.video import destination as place
@@ -108,7 +108,7 @@ def anonymize_image(
             "another output, such as a .png."
         )
     picture = _anonymized(image, anonymizer, report)
-    with _sigterm_unwinds():
+    with sigterm_unwinds():
         place.sweep(destination.parent)
         report.wall = round(time.perf_counter() - clock, 3)
         _write(picture, destination, form, overwrite, report, confirm)

@@ -652,6 +652,7 @@ def join(
     end: float | None = None,
     keep: Sequence[str] = (),
     overwrite: bool = False,
+    confirm: Callable[[Path, Joined], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Joined:
     """Put parts together, packet by packet, and give the file its name when it is verified.
@@ -662,6 +663,8 @@ def join(
     Args:
         parts: of all spans, in any order.
         source, destination, sound, start, end, keep, overwrite: as ``anonymize_video``.
+        confirm: called with the whole and verified file before it gets its name, and what it
+            holds; an exception of it leaves no file.
         progress: called with (frames joined or verified, frames expected) after every frame.
 
     Raises:
@@ -680,7 +683,7 @@ def join(
     duration = whole[-1].duration or (times[-1] - times[-2] if len(times) > 1 else 0)
     tracks = None
     if sound == "keep":
-        tracks = Sound(source, shift * unit, None if end is None else Fraction(end))
+        tracks = Sound(source, shift * unit, None if end is None else Fraction(str(end)))
     tags = _tags(source, keep)
     partial = place.Partial(destination)
     try:
@@ -692,6 +695,9 @@ def join(
             if tracks is not None:
                 tracks.close()
         _verify(partial.path, destination, times, unit, progress)
+        made = Joined(len(times), (times[-1] + duration - times[0]) * unit)
+        if confirm is not None:
+            confirm(partial.path, made)
         partial.keep(overwrite)
     except (OSError, av.FFmpegError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -700,7 +706,7 @@ def join(
         ) from error
     finally:
         partial.discard()
-    return Joined(len(times), (times[-1] + duration - times[0]) * unit)
+    return made
 
 
 def _whole(parts: Sequence[Part]) -> list[Part]:

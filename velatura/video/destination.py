@@ -124,7 +124,7 @@ class Partial:
         name = name.decode("utf-8", "ignore").encode() or b"out"
         self.path = self.destination.with_name(os.fsdecode(name) + end)
         self.file = open(self.path, "xb")
-        if not _locked(self.file.fileno()):
+        if not locked(self.file.fileno()):
             self.file.close()
             return False
         # The same lock, so that it stays when the file is closed.
@@ -184,7 +184,7 @@ def sweep(folder: str | Path) -> list[Path]:
             # Not through a link, and without waiting, should it be a pipe.
             found = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
-                ours = stat.S_ISREG(os.fstat(found).st_mode) and _locked(found, sweeping=True)
+                ours = stat.S_ISREG(os.fstat(found).st_mode) and locked(found, sweeping=True)
                 if ours and _is(found, path):
                     path.unlink()
                     removed.append(path)
@@ -193,7 +193,7 @@ def sweep(folder: str | Path) -> list[Path]:
     return removed
 
 
-def _locked(descriptor: int, sweeping: bool = False) -> bool:
+def locked(descriptor: int, sweeping: bool = False) -> bool:
     """Take the lock of an open file, if nobody has it.
 
     A file system without locks gives none to a sweeper, and lets a writer go without: what a
