@@ -375,3 +375,211 @@ def test_feature_hinge_is_finite_at_the_identity(bound: float):
 def test_feature_hinge_wants_the_same_layers():
     with pytest.raises(ValueError, match="shorter"):
         losses.feature_hinge([torch.ones(1, 2)] * 2, [torch.ones(1, 2)], 0.5)
+
+
+# InfoNCE: views against views
+
+
+def naive_info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """The formula as it is printed: every item, first one way, then the other; in float64."""
+    a = [row / row.norm() for row in first.double()]
+    b = [row / row.norm() for row in second.double()]
+    total = 0.0
+    for here, there in ((a, b), (b, a)):
+        for i, view in enumerate(here):
+            parts = [torch.exp(view @ other / temperature) for other in there]
+            total = total - torch.log(parts[i] / sum(parts))
+    return total / (2 * len(a))
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.5])
+@pytest.mark.parametrize("n", [2, 3, 8])
+def test_info_nce_equals_the_naive_one(n: int, temperature: float):
+    first, second = torch.randn(n, 5), 3 * torch.randn(n, 5)
+    value = losses.info_nce(first, second, temperature)
+    expected = naive_info_nce(first, second, temperature)
+    assert float(value) == pytest.approx(float(expected), rel=1e-5)
+    torch.testing.assert_close(
+        gradient(lambda x: losses.info_nce(first, x, temperature), second),
+        gradient(lambda x: naive_info_nce(first, x, temperature), second),
+        atol=1e-5,
+        rtol=1e-4,
+    )
+
+
+def test_info_nce_by_hand():
+    """Items at right angles: similarity 1 to the own other view, 0 to the others; and shuffled."""
+    apart = torch.eye(4)
+    expected = math.log(1 + 3 * math.exp(-1 / 0.5))
+    assert float(losses.info_nce(apart, apart, 0.5)) == pytest.approx(expected, abs=1e-6)
+    expected = math.log(math.exp(1 / 0.5) + 3)
+    assert float(losses.info_nce(apart, apart.roll(1, 0), 0.5)) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [2, 3, 8])
+def test_info_nce_is_at_chance_when_all_features_agree(n: int):
+    alike = torch.randn(1, 6).expand(n, 6)
+    assert float(losses.info_nce(alike, alike)) == pytest.approx(math.log(n), abs=1e-5)
+
+
+def test_info_nce_symmetries():
+    first, second = torch.randn(5, 4), torch.randn(5, 4)
+    value = float(losses.info_nce(first, second))
+    order, scale = torch.tensor([2, 0, 4, 1, 3]), torch.rand(5, 1) + 0.5
+    assert float(losses.info_nce(second, first)) == pytest.approx(value, rel=1e-5)
+    assert float(losses.info_nce(first[order], second[order])) == pytest.approx(value, rel=1e-5)
+    assert float(losses.info_nce(scale * first, second)) == pytest.approx(value, rel=1e-5)
+    assert abs(float(losses.info_nce(first, second[order])) - value) > 1e-3
+
+
+def test_info_nce_is_finite_for_features_of_zeros():
+    second, dead = torch.randn(3, 4), torch.zeros(3, 4)
+    assert torch.isfinite(losses.info_nce(dead, second))
+    assert torch.isfinite(gradient(lambda x: losses.info_nce(x, second), dead)).all()
+
+
+def test_info_nce_needs_another_item():
+    with pytest.raises(ValueError, match="at least 2 items"):
+        losses.info_nce(torch.randn(1, 4), torch.randn(1, 4))
+
+
+def test_info_nce_keeps_float32_under_autocast():
+    first, second = torch.randn(8, 32), torch.randn(8, 32)
+
+    def mixed(x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return losses.info_nce(x, second)
+
+    def plain(x: Tensor) -> Tensor:
+        return losses.info_nce(x, second)
+
+    assert mixed(first).dtype == torch.float32
+    assert torch.equal(mixed(first), plain(first))
+    assert torch.equal(gradient(mixed, first), gradient(plain, first))
+
+
+# What adversaries know
+
+
+def binary_entropy(p: float) -> float:
+    return -sum(q * math.log(q) for q in (p, 1 - p) if q > 0)
+
+
+def test_entropy_by_hand():
+    """Answers of 3/4, 1/2, 1/4 and 1/2; the slope is -logit p (1 - p) / count."""
+    logits = torch.tensor([[math.log(3), 0.0], [-math.log(3), 0.0]])
+    expected = (2 * binary_entropy(0.75) + 2 * math.log(2)) / 4
+    assert float(losses.entropy(logits)) == pytest.approx(expected, abs=1e-6)
+    slope = gradient(losses.entropy, logits)
+    expected_slope = -logits * 0.75 * 0.25 / 4
+    torch.testing.assert_close(slope, expected_slope)
+
+
+def test_entropy_equals_the_naive_one():
+    logits = 4 * torch.randn(6, 3)
+
+    def naive(x: Tensor) -> Tensor:
+        p = torch.sigmoid(x.double())
+        return -(p * p.log() + (1 - p) * (1 - p).log()).mean().float()
+
+    torch.testing.assert_close(losses.entropy(logits), naive(logits))
+    torch.testing.assert_close(gradient(losses.entropy, logits), gradient(naive, logits))
+
+
+def test_entropy_is_log_2_at_most_and_falls_with_certainty_either_way():
+    assert float(losses.entropy(torch.zeros(2, 3))) == pytest.approx(math.log(2), abs=1e-6)
+    values = [float(losses.entropy(torch.full((1, 1), z))) for z in (0.0, 0.5, 1.0, 3.0, 8.0)]
+    assert values == sorted(values, reverse=True)
+    assert len(set(values)) == 5
+    for z in (0.5, 1.0, 3.0):
+        flipped = float(losses.entropy(torch.full((1, 1), -z)))
+        assert flipped == pytest.approx(float(losses.entropy(torch.full((1, 1), z))), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [0.0, 20.0, 100.0, 1e4])
+def test_entropy_is_finite_where_an_adversary_is_certain(size: float, dtype: torch.dtype):
+    """p log p with p = 0 is NaN where it is computed as it is written."""
+    logits = torch.tensor([[size, -size]], dtype=dtype)
+    value = losses.entropy(logits)
+    assert value.dtype == torch.float32
+    assert 0 <= float(value) <= math.log(2) + 1e-6
+    assert torch.isfinite(gradient(losses.entropy, logits)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool])
+def test_attribute_errors_by_hand(dtype: torch.dtype):
+    """Answers of 3/4 and 1/2 in both rows; the mean over attributes is the usual one."""
+    logits = torch.tensor([[math.log(3), 0.0], [math.log(3), 0.0]])
+    truth = torch.tensor([[1, 1], [0, 0]]).to(dtype)
+    each = losses.attribute_errors(logits, truth)
+    expected = torch.tensor([-(math.log(0.75) + math.log(0.25)) / 2, math.log(2)])
+    torch.testing.assert_close(each, expected)
+    torch.testing.assert_close(each.mean(), losses.supervised(logits, truth))
+    assert losses.attribute_errors(logits.bfloat16(), truth).dtype == torch.float32
+
+
+def test_prior_entropy_by_hand():
+    prevalence = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0])
+    expected = torch.tensor([binary_entropy(p) for p in (0.0, 0.25, 0.5, 0.75, 1.0)])
+    torch.testing.assert_close(losses.prior_entropy(prevalence), expected)
+    assert float(losses.prior_entropy(torch.tensor([0.5]))) == pytest.approx(math.log(2))
+
+
+def test_prior_entropy_is_the_error_of_who_answers_the_prior():
+    """So an adversary that knows nothing has an error of H, and one that knows all of zero."""
+    truth = torch.tensor([[1.0], [0.0], [0.0], [0.0]])
+    blind = torch.full((4, 1), math.log(1 / 3))  # a quarter have it
+    torch.testing.assert_close(
+        losses.attribute_errors(blind, truth), losses.prior_entropy(truth.mean(0))
+    )
+
+
+def test_suppression_by_hand():
+    """v is -.5, -.1 and 0: v^2 + |v|; the slope is 2 v - 1, and nothing behind the hinge."""
+    information = torch.tensor([0.6, 0.6, 0.6])
+    errors = torch.tensor([0.1, 0.5, 0.9])
+
+    def cost(x: Tensor) -> Tensor:
+        return losses.suppression(x, information, 0.0)
+
+    torch.testing.assert_close(cost(errors), torch.tensor([0.75, 0.11, 0.0]))
+    slope = gradient(lambda x: cost(x).sum(), errors)
+    torch.testing.assert_close(slope, torch.tensor([-2.0, -1.2, 0.0]))
+
+
+def test_suppression_leaves_what_the_bound_allows():
+    """.6 nats there are; with .2 allowed an error of .4 is free, one of .3 is .1 short."""
+    information = torch.tensor([0.6, 0.6])
+    found = losses.suppression(torch.tensor([0.4, 0.3]), information, 0.2)
+    torch.testing.assert_close(found, torch.tensor([0.0, 0.11]), atol=1e-6, rtol=1e-5)
+    assert not losses.suppression(torch.zeros(2), information, 0.6).any()
+    each = losses.suppression(torch.zeros(2), torch.tensor([0.6, 0.0]), 0.0)
+    torch.testing.assert_close(each, torch.tensor([0.96, 0.0]))  # of the second there is nothing
+
+
+def test_suppression_pays_nothing_for_an_adversary_that_is_confidently_wrong():
+    information = torch.tensor([0.6])
+    for error in (0.6, 0.7, 5.0, 1e4):
+        at = torch.tensor([error])
+        assert float(losses.suppression(at, information, 0.0)) == 0.0
+        assert not gradient(lambda x: losses.suppression(x, information, 0.0).sum(), at).any()
+
+
+def test_preservation_by_hand():
+    """2 nats there are, 1.5 have to be left: an error of .5 is free, one of .9 is .4 too much."""
+
+    def cost(x: Tensor) -> Tensor:
+        return losses.preservation(x, 2.0, 1.5)
+
+    assert float(cost(torch.tensor(0.9))) == pytest.approx(0.4**2 + 0.4, abs=1e-6)
+    assert float(gradient(cost, torch.tensor(0.9))) == pytest.approx(2 * 0.4 + 1, abs=1e-6)
+    for error in (0.0, 0.3, 0.5):
+        assert float(cost(torch.tensor(error))) == 0.0
+    assert float(gradient(cost, torch.tensor(0.3))) == 0.0
+
+
+def test_preservation_of_everything_makes_every_error_count():
+    assert float(losses.preservation(torch.tensor(0.1), 2.0, 2.0)) == pytest.approx(0.11, abs=1e-6)
+    assert float(losses.preservation(torch.tensor(0.0), 2.0, 2.0)) == 0.0
+    assert float(losses.preservation(torch.tensor(3.0), 2.0, 0.0)) == pytest.approx(2.0, abs=1e-6)

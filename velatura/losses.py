@@ -16,13 +16,19 @@ from torch import Tensor
 from velatura import ranks
 
 __all__ = [
+    "attribute_errors",
+    "entropy",
     "feature_hinge",
+    "info_nce",
     "nt_xent",
+    "preservation",
     "prior_divergence",
+    "prior_entropy",
     "reconstruction",
     "rms",
     "rms_penalty",
     "supervised",
+    "suppression",
 ]
 
 Per = Literal["frame", "clip", "batch"]
@@ -136,11 +142,114 @@ def nt_xent(
     return F.cross_entropy(similarity, positives)
 
 
+def info_nce(
+    first: Float[Tensor, "n d"], second: Float[Tensor, "n d"], temperature: float = 0.07
+) -> Float[Tensor, ""]:
+    """Tell each item's other view from the other views of all items, both ways round.
+
+        mean over items, and over both directions, of
+            -log( e^(s_ii/t) / sum over j of e^(s_ij/t) )
+
+    with s_ij the cosine similarity of ``first[i]`` and ``second[j]``. At chance it is log n. Unlike
+    :func:`nt_xent` it never compares two items of the same view. log n less this is a lower bound
+    of the mutual information of both views. Over ranks as in :func:`nt_xent`.
+
+    Args:
+        first, second: (N, D) features of two views; row i of both is the same item. They are
+            normalised here.
+
+    Raises:
+        ValueError: fewer than two items: there is nothing to tell from.
+
+    Source: van den Oord et al., 2018, https://arxiv.org/abs/1807.03748; in this form with t = .07
+    Chen et al., 2024, https://arxiv.org/abs/2405.14981
+    """
+    first, second = F.normalize(first.float(), dim=1), F.normalize(second.float(), dim=1)
+    first, second = ranks.gather(first), ranks.gather(second)
+    n = len(first)
+    if n < 2:
+        raise ValueError("InfoNCE needs at least 2 items: with one there is no negative.")
+    with torch.autocast(first.device.type, enabled=False):
+        similarity = first @ second.T / temperature
+    same = torch.arange(n, device=first.device)
+    return (F.cross_entropy(similarity, same) + F.cross_entropy(similarity.T, same)) / 2
+
+
 def supervised(
     logits: Float[Tensor, "b k"], attributes: Float[Tensor, "b k"] | Bool[Tensor, "b k"]
 ) -> Float[Tensor, ""]:
     """Binary cross-entropy of an adversary that is told the attributes, in nats, mean over B, K."""
     return F.binary_cross_entropy_with_logits(logits.float(), attributes.float())
+
+
+def attribute_errors(
+    logits: Float[Tensor, "b k"], attributes: Float[Tensor, "b k"] | Bool[Tensor, "b k"]
+) -> Float[Tensor, " k"]:
+    """Binary cross-entropy of each attribute in nats, mean over B; its mean is ``supervised``."""
+    return F.binary_cross_entropy_with_logits(
+        logits.float(), attributes.float(), reduction="none"
+    ).mean(0)
+
+
+def entropy(logits: Float[Tensor, "b k"]) -> Float[Tensor, ""]:
+    """How unsure an adversary is, whatever the truth: in nats, mean over B and K, 0 to log 2.
+
+        H(p) = -p log p - (1 - p) log(1 - p),   p = sigmoid(logit)
+
+    Source: Wu et al., 2020 (its negative is the budget that f_A lowers),
+    https://arxiv.org/abs/1906.05675
+    """
+    # H is even in the logit. For a positive one neither term cancels the other or overflows.
+    sure = logits.float().abs()
+    return (F.softplus(-sure) + sure * torch.sigmoid(-sure)).mean()
+
+
+def prior_entropy(prevalence: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+    """What there is to know of each attribute: its entropy in nats, 0 where all or none have it.
+
+    Where the labels follow from the person, this is the attribute's mutual information with the
+    raw clip: H(attribute | clip) is zero.
+    """
+    p = prevalence.float()
+    return torch.special.entr(p) + torch.special.entr(1 - p)
+
+
+def suppression(
+    errors: Float[Tensor, " k"], information: Float[Tensor, " k"], bound: float
+) -> Float[Tensor, " k"]:
+    """What an attribute costs of which more than ``bound`` nats are left.
+
+        v^2 + |v|,   v = min(error - information + bound, 0)
+
+    information - error estimates what the adversary knows. An adversary that knows less than the
+    bound costs nothing, so that f_A gains nothing by making it confidently wrong.
+
+    Args:
+        errors: (K,) cross-entropy of each attribute, nats; averaged over ranks here, before
+            the hinge.
+        information: (K,) nats that there are to know.
+        bound: m in the paper, nats of each that may be left.
+
+    Source: Chen et al., 2024, https://arxiv.org/abs/2405.14981
+    """
+    v = (ranks.mean(errors.float()) - information + bound).clamp(max=0)
+    return v.square() + v.abs()
+
+
+def preservation(error: Float[Tensor, ""], information: float, bound: float) -> Float[Tensor, ""]:
+    """What it costs to leave less than ``bound`` nats of what has to stay readable.
+
+        v^2 + |v|,   v = max(error - information + bound, 0)
+
+    Args:
+        error: cross-entropy of the target, nats; averaged over ranks here, before the hinge.
+        information: nats that there are to know.
+        bound: n in the paper, nats that have to be left; at ``information`` no error is free.
+
+    Source: Chen et al., 2024, https://arxiv.org/abs/2405.14981
+    """
+    v = (ranks.mean(error.float()) - information + bound).clamp(min=0)
+    return v.square() + v.abs()
 
 
 def prior_divergence(
@@ -187,3 +296,39 @@ def feature_hinge(
 def cross_entropy(logits: Float[Tensor, "b a"], actions: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
     """Softmax cross-entropy of the target network, in nats; computed in float32."""
     return F.cross_entropy(logits.float(), actions)
+
+
+def triplet(
+    anchor: Float[Tensor, "n d"],
+    same: Float[Tensor, "n d"],
+    other: Float[Tensor, "n d"],
+    margin: float = 1.0,
+) -> Float[Tensor, ""]:
+    """By how much an embedding is not nearer to its like than to another one.
+
+        mean over n of  max(0, |a - s| - |a - o| + margin)
+
+    Args:
+        anchor, same, other: (N, D), row by row; they are put on the unit sphere here, so that
+            distances are 0 to 2.
+        margin: by how much nearer is near enough.
+
+    Source: Fioresi et al., 2023, section 3.3, https://arxiv.org/abs/2308.11072
+    """
+    a, s, o = (F.normalize(x.float(), dim=1) for x in (anchor, same, other))
+    return F.triplet_margin_loss(a, s, o, margin)  # its root is finite where a and s are one
+
+
+def kept_error(kept: list[Float[Tensor, "b n"]], ratio: float) -> Float[Tensor, ""]:
+    """How far the share of tokens that are kept is from what is wanted, stage by stage.
+
+        mean over stages k = 1, 2, ... and items of  (mean over n of kept_k - ratio^k)^2
+
+    Args:
+        kept: for each stage, (B, N), 1 where a token is left after it.
+        ratio: share of what a stage is given that it keeps.
+
+    Source: Rao et al., 2021, DynamicViT, https://arxiv.org/abs/2106.02034
+    """
+    errors = [k.float().mean(1) - ratio**stage for stage, k in enumerate(kept, 1)]
+    return torch.stack(errors).square().mean()
