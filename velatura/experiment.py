@@ -36,7 +36,7 @@ from torch import nn
 from velatura import plugins
 from velatura.config import build, digest, plain, read_toml, to_toml
 from velatura.errors import BadInput, unknown
-from velatura.layout import LEAKY, ClipSet, Labels, Splits, marked_leaky
+from velatura.layout import LEAKY, ClipSet, Frames, Labels, Splits, marked_leaky
 from velatura.models._parts import Budget
 from velatura.training import batches as window
 from velatura.training import checkpoint, fit, loop, windows
@@ -512,6 +512,34 @@ def looks_back(anonymizer: nn.Module) -> int:
     return int(getattr(anonymizer, "past", 0))
 
 
+def check_people(run: Run, splits: Splits) -> None:
+    """Refuse a method that hides persons where nobody says where they are.
+
+    Raises:
+        BadInput: the data has no masks or boxes, or some that do not fit their videos.
+    """
+    if learns(run):
+        return
+    anonymizer = build_anonymizer(run)
+    for part in splits:
+        look_through = getattr(people_for(anonymizer, part), "check", None)
+        if look_through:
+            look_through()
+
+
+def people_for(anonymizer: nn.Module, part: ClipSet) -> Frames | None:
+    """Where persons are, for an anonymizer that wants to know; None for any other."""
+    if not getattr(anonymizer, "wants_people", False):
+        return None
+    if part.people is None:
+        raise BadInput(
+            f"{type(anonymizer).__module__.rpartition('.')[2]} hides persons where masks or boxes "
+            f"say they are, and {part.name.partition('/')[0]} has none; set data.people to a "
+            "folder of them or to 'detector', or use another row."
+        )
+    return part.people
+
+
 @torch.no_grad()
 def release(
     anonymizer: nn.Module, data: ClipSet, path: Path, fabric: loop.Fabric, batch: int = 256
@@ -520,7 +548,9 @@ def release(
 
     Args:
         anonymizer: (B, T, C, H, W) in [0, 1] to the same; frozen. One that looks back says how
-            many frames in ``past``.
+            many frames in ``past``; one that sees several together how many in ``window``; one
+            that must see a video in one piece says ``whole``. One with ``wants_people`` is also
+            given ``data.people``, (B, T, H, W) in {0, 1}; see :func:`check_people`.
         path: a ``.npy`` file to write, whole or not at all.
         batch: frames at a time, at most.
 
@@ -529,28 +559,35 @@ def release(
     """
     anonymizer.eval()
     past = looks_back(anonymizer)
+    whole = getattr(anonymizer, "whole", False)
+    people = people_for(anonymizer, data)
     # Large pictures a few at a time: 4 million pixels are some gigabytes inside a U-Net.
     height, width = data.frames.shape[-2:]
     batch = max(min(batch, 4_000_000 // (height * width)), past + 1, 2)
+    window = int(getattr(anonymizer, "window", 1))  # frames that it sees together
+    batch = max(batch // window, 1) * window
 
-    def through(clips: np.ndarray) -> np.ndarray:
-        tensor = torch.from_numpy(np.array(clips)).to(fabric.device)
+    def through(items: list[int], start: int, stop: int) -> np.ndarray:
+        clips = np.stack([data.video(item, start, stop) for item in items])
+        given = [torch.from_numpy(clips).to(fabric.device).float().div(255)]
+        if people is not None:
+            spans = [slice(first + start, first + stop) for first in data.first[items].tolist()]
+            there = np.stack([people[span] for span in spans])
+            given.append(torch.from_numpy(there).to(fabric.device).float())
         with fabric.autocast():
-            seen = anonymizer(tensor.float().div(255))
+            seen = anonymizer(*given)
         found: np.ndarray = seen.float().mul(255).round().clamp(0, 255).byte().cpu().numpy()
         return found
 
     def parts() -> Iterator[np.ndarray]:
         for items in runs(data.lengths, batch):
             length = int(data.lengths[items[0]])
-            if length <= batch:
-                clips = np.stack([data.video(item) for item in items])
-                yield through(clips).reshape(-1, *clips.shape[2:])
+            if length <= batch or whole:
+                yield through(items, 0, length).reshape(-1, *data.frames.shape[1:])
                 continue
             for start in range(0, length, batch):
                 before = min(past, start)
-                clip = data.video(items[0], start - before, min(start + batch, length))
-                yield through(clip[None])[0, before:]
+                yield through(items, start - before, min(start + batch, length))[0, before:]
 
     write_frames(path, data.frames.shape, parts())
     return open_release(path, data)

@@ -52,6 +52,8 @@ class ClipSet:
         fingerprint: changes when the pixels or labels do.
         files: the video files that it is of, as their data set names them; empty where there are
             none, or where no other data set could hold them.
+        people: (F, H, W) uint8, 1 where any person is, read as ``frames`` are; None where nobody
+            says. It is of the raw pixels, and stays with the items whatever shows them.
     """
 
     frames: Frames
@@ -64,6 +66,7 @@ class ClipSet:
     name: str
     fingerprint: str
     files: frozenset[str] = frozenset()
+    people: Frames | None = None
 
     @classmethod
     def of_clips(cls, clips: UInt8[np.ndarray, "n t c h w"], **labels: Any) -> ClipSet:
