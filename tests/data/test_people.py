@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 from pathlib import Path
@@ -29,7 +30,7 @@ def labels(cfg: people.Config, split: str = "train") -> census.Labels:
 
 
 def vars_of(cfg: people.Config) -> dict[str, object]:
-    return {name: getattr(cfg, name) for name in cfg.__dataclass_fields__}
+    return {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
 
 
 def with_cache(root: Path, **changes: object) -> people.Config:

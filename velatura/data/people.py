@@ -25,6 +25,19 @@ independent of each other and of the action, dealt as evenly as whole numbers al
 `correlation` couples one of them to the action; `action_floor` gives the resulting
 P(attribute | action) in closed form.
 
+**Worlds** (`world`) differ in what is private:
+
+    W0  the nine above
+    W1  the same, with a `correlation`
+    W2  shape and gait: broad, long_legs, long_hair and gait (a quick or a slow sway, in every
+        action) of a person; skirt and hat of a clip. Nobody else is there, and each colour is
+        drawn by itself in every clip, so that removing colour removes nothing.
+    W3  the room: warm_wall of a person, who lives there; upright_stripes and dark_floor of a
+        clip. The person tells nothing.
+
+In W2 and W3 every attribute has prevalence 1/2 and is independent of all else. Which attributes
+or attackers are held out (W4) is a study's to say.
+
 **Nuisances**: view, scale, position, tempo, phase, style, build, clothes, stripes, a room that
 slides behind, camera shake and pan, light, flicker, sensor noise, up to two occluders, a stool.
 
@@ -36,9 +49,10 @@ No person stands in two splits. Nothing here is, or is modelled on, a real perso
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -49,7 +63,7 @@ from velatura.data._people import census
 from velatura.data._people.body import KEYPOINTS
 from velatura.data._people.census import ATTRIBUTES
 from velatura.data._people.motion import ACTIONS
-from velatura.errors import BadInput
+from velatura.errors import BadInput, unknown
 from velatura.layout import ClipSet, Splits
 
 if TYPE_CHECKING:
@@ -69,9 +83,12 @@ __all__ = [
 RENDERER_VERSION = 6
 
 Split = Literal["train", "val", "test"]
+World = Literal["W0", "W1", "W2", "W3"]
 Free = Literal[
-    "skin_tone", "gender", "bare_skin", "person_close", "person_distant", "hair", "shirt"
-]
+    "skin_tone", "gender", "bare_skin", "person_close", "person_distant", "hair", "shirt",
+    "broad", "long_legs", "long_hair", "gait", "skirt", "hat",
+    "warm_wall", "upright_stripes", "dark_floor",
+]  # fmt: skip
 Progress = Callable[[str, int, int], None]
 
 
@@ -91,6 +108,48 @@ class Config:
     correlation: Annotated[float, Field(ge=0, le=1)] = 0.0  # with a bit of the action
     correlated: Free = "skin_tone"  # the attribute that follows it
     cache: str = ""  # folder; "" is $VELATURA_CACHE, else ~/.cache/velatura
+    world: World = "W0"
+
+    LATER: ClassVar[Mapping[str, Any]] = {"world": "W0"}
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Where people are in a split's frames, drawn when first asked for and then kept.
+
+    ``shape`` is (F, H, W); ``masks[numbers]`` is uint8, 1 where the acting person or anybody else
+    is, body and clothes.
+    """
+
+    cfg: Config
+    split: Split
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        people, clips = _counts(self.cfg, self.split)
+        return (people * clips * self.cfg.frames, self.cfg.size, self.cfg.size)
+
+    def __getitem__(self, numbers: Any) -> Any:
+        return _masks(self.cfg, self.split)[numbers]
+
+    def check(self) -> None:
+        """Draw them now, and not in the middle of something else."""
+        _masks(self.cfg, self.split)
+
+
+@lru_cache(maxsize=3)  # opening checks the whole file
+def _masks(cfg: Config, split: Split) -> np.ndarray:
+    """(F, H, W) uint8, read only."""
+    count = len(_labels(cfg, split).actions)
+    clips = files.fetch(
+        cache_folder(cfg.cache),
+        f"masks-{split}-{_digest(cfg, split)}",
+        (count, cfg.frames, cfg.size, cfg.size),
+        partial(_render_masks, cfg, split),
+        lambda done, total: None,
+        None,
+    )
+    return clips.reshape(-1, cfg.size, cfg.size)
 
 
 class Figure(NamedTuple):
@@ -102,7 +161,7 @@ class Figure(NamedTuple):
     keypoints: np.ndarray  # (T, 17, 3) x y in pixels, and 0 outside, 1 hidden, 2 visible
     others_mask: np.ndarray  # (T, H, W) bool, second persons
     action: int
-    attributes: np.ndarray  # (9,) uint8
+    attributes: np.ndarray  # (K,) uint8
     person: int  # unique over splits
 
 
@@ -138,8 +197,18 @@ def load(cfg: Config, progress: Progress | None = None, workers: int | None = No
 
 
 def action_floor(cfg: Config) -> np.ndarray:
-    """(10, 9): P(attribute = 1 | action), all that the action alone says of the attributes."""
-    return census.floor(cfg.correlation, cfg.correlated)
+    """(10, K): P(attribute = 1 | action), all that the action alone says of the attributes."""
+    return census.floor(*_coupling(cfg), cfg.world)
+
+
+def _coupling(cfg: Config) -> tuple[float, str]:
+    """How strongly which attribute follows the action, or BadInput."""
+    names = [name for name in census.WORLDS[cfg.world].names if not name.startswith("face_")]
+    if cfg.correlation and cfg.correlated not in names:
+        raise unknown(f"attribute of {cfg.world} to correlate", cfg.correlated, names)
+    if cfg.world == "W1" and not cfg.correlation:
+        raise BadInput("W1 couples an attribute to the action: set correlation, such as 0.3.")
+    return cfg.correlation, cfg.correlated
 
 
 def _split(cfg: Config, split: Split, progress: Progress, workers: int | None) -> ClipSet:
@@ -159,9 +228,10 @@ def _split(cfg: Config, split: Split, progress: Progress, workers: int | None) -
         attributes=labels.attributes,
         groups=labels.people,
         action_names=ACTIONS,
-        attribute_names=ATTRIBUTES,
+        attribute_names=census.WORLDS[cfg.world].names,
         name=f"people/{split}",
         fingerprint=key,
+        people=Masks(cfg, split),
     )
 
 
@@ -174,13 +244,15 @@ def _digest(cfg: Config, split: Split) -> str:
     """Names everything that the pixels and labels of a split depend on, and nothing else."""
     shape = [cfg.size, cfg.frames, *_counts(cfg, split)]
     coupling = [cfg.correlation, cfg.correlated if cfg.correlation else ""]
-    return digest([RENDERER_VERSION, split, cfg.seed, shape, coupling])
+    # W1 is W0, correlated.
+    world = [cfg.world] if cfg.world in ("W2", "W3") else []
+    return digest([RENDERER_VERSION, split, cfg.seed, shape, coupling, *world])
 
 
 def _labels(cfg: Config, split: Split) -> census.Labels:
     if split not in census.SPLITS:
         raise BadInput(f"Split {split!r} is none of {', '.join(census.SPLITS)}.")
-    return _deal(cfg.seed, split, *_counts(cfg, split), cfg.correlation, cfg.correlated)
+    return _deal(cfg.seed, split, *_counts(cfg, split), *_coupling(cfg), cfg.world)
 
 
 _deal = lru_cache(maxsize=8)(census.deal)
@@ -193,6 +265,13 @@ def _render(cfg: Config, split: Split, indices: list[int]) -> np.ndarray:
     return np.stack(clips).transpose(0, 1, 4, 2, 3)
 
 
+def _render_masks(cfg: Config, split: Split, indices: list[int]) -> np.ndarray:
+    """(n, T, H, W) uint8, 1 where anybody is: what a worker process does."""
+    labels = _labels(cfg, split)
+    drawn = (_draw(cfg, split, i, cfg.size, labels, details=True) for i in indices)
+    return np.stack([picture.mask | picture.others for picture in drawn]).astype(np.uint8)
+
+
 def _draw(
     cfg: Config, split: Split, index: int, size: int, labels: census.Labels, details: bool
 ) -> Picture:
@@ -203,11 +282,13 @@ def _draw(
             'Drawing people needs OpenCV, which is not installed: pip install "velatura[train]".'
         ) from None
     from velatura.data._people.draw import draw
-    from velatura.data._people.scene import draw_scene
+    from velatura.data._people.worlds import draw_scene
 
     number = int(labels.people[index]) % census.SPLIT_STRIDE
-    action = ACTIONS[labels.actions[index]]
-    scene = draw_scene(cfg.seed, split, index, cfg.frames, action, labels.attributes[index], number)
+    scene = draw_scene(
+        cfg.world, cfg.seed, split, index, cfg.frames, ACTIONS[labels.actions[index]],
+        labels.attributes[index], number,
+    )  # fmt: skip
     return draw(scene, size, details)
 
 

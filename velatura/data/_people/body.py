@@ -92,6 +92,25 @@ def draw_build(feminine: bool, rng: np.random.Generator) -> Build:
     )
 
 
+def draw_shape(broad: bool, long_legs: bool, rng: np.random.Generator) -> Build:
+    """Widths follow the one, lengths the other; whoever has long limbs has a short trunk, so that
+    all are about as tall."""
+    limbs, trunk = (1.14, 0.90) if long_legs else (0.88, 1.09)
+    return Build(
+        shoulder=(0.150 if broad else 0.098) + rng.normal(0, 0.005),
+        hip=(0.094 if broad else 0.064) + rng.normal(0, 0.004),
+        waist=(0.114 if broad else 0.062) + rng.normal(0, 0.005),
+        depth=(0.084 if broad else 0.060) + rng.normal(0, 0.003),
+        torso=trunk * rng.uniform(0.262, 0.280),
+        thigh=limbs * rng.uniform(0.212, 0.230),
+        shin=limbs * rng.uniform(0.202, 0.220),
+        upper=limbs * rng.uniform(0.150, 0.165),
+        fore=limbs * rng.uniform(0.135, 0.150),
+        head=(0.114 if long_legs else 0.124) + rng.normal(0, 0.002),
+        girth=(1.22 if broad else 0.88) * rng.uniform(0.94, 1.06),
+    )
+
+
 def skeleton(build: Build, pose: Pose, toe_out: float = 0.2) -> Joints:
     """Joint positions of T frames; the lower foot stands on the floor unless the pose hops."""
     chest = _turn(pose.twist, pose.lean, pose.roll)

@@ -26,6 +26,35 @@ ATTRIBUTES = (
 )
 OF_PERSON = ("skin_tone", "gender", "hair")
 OF_CLIP = ("bare_skin", "person_close", "person_distant", "shirt")
+
+
+class World(NamedTuple):
+    """Which private attributes there are, and who decides each.
+
+    Of all but the two of the face, half are 1.
+    """
+
+    names: tuple[str, ...]  # in the order of the columns
+    of_person: tuple[str, ...]  # stay with a person
+    of_clip: tuple[str, ...]
+
+
+SHAPES = World(
+    ("broad", "long_legs", "long_hair", "gait", "skirt", "hat"),
+    ("broad", "long_legs", "long_hair", "gait"),
+    ("skirt", "hat"),
+)
+ROOMS = World(
+    ("warm_wall", "upright_stripes", "dark_floor"),
+    ("warm_wall",),  # as at home
+    ("upright_stripes", "dark_floor"),
+)
+WORLDS = {
+    "W0": World(ATTRIBUTES, OF_PERSON, OF_CLIP),
+    "W1": World(ATTRIBUTES, OF_PERSON, OF_CLIP),
+    "W2": SHAPES,
+    "W3": ROOMS,
+}
 FACES = ("complete", "complete", "partial", "partial", "absent")  # one deck
 SPLITS = {"train": 0, "val": 1, "test": 2}
 PEOPLE, DEAL = 7, 11  # purposes, the fourth word of a seed; clips use three words
@@ -36,12 +65,18 @@ class Labels(NamedTuple):
     """Labels of N clips of P people."""
 
     actions: Array  # (N,) int64
-    attributes: Array  # (N, 9) uint8
+    attributes: Array  # (N, K) uint8, a column for each name of the world
     people: Array  # (N,) int64, unique over splits
 
 
 def deal(
-    seed: int, split: str, people: int, clips: int, correlation: float, correlated: str
+    seed: int,
+    split: str,
+    people: int,
+    clips: int,
+    correlation: float,
+    correlated: str,
+    world: str = "W0",
 ) -> Labels:
     """Deal people, actions and attributes of one split.
 
@@ -49,23 +84,26 @@ def deal(
     `correlation` couples the attribute `correlated` to `action_bit`: it moves P(agree) from
     1/2 to (1 + correlation) / 2 and leaves both marginals as they were.
     """
+    names, of_person, of_clip = WORLDS[world]
     rng = np.random.default_rng(np.random.SeedSequence([seed, SPLITS[split], 1, DEAL]))
-    traits = _take(_halves(len(OF_PERSON), rng), people)
+    traits = _take(_halves(len(of_person), rng), people)
     person = np.repeat(np.arange(people), clips)
     count = people * clips
     actions = np.empty(count, np.int64)
     actions[_sorted(rng, *traits[person].T)] = _take(_decks(range(len(ACTIONS)), rng), count)
-    columns = dict(zip(OF_PERSON, traits[person].T, strict=True))
+    columns = dict(zip(of_person, traits[person].T, strict=True))
     order = _sorted(rng, actions, *traits[person].T)
-    extras = np.empty((count, len(OF_CLIP)), np.int64)
-    extras[order] = _take(_halves(len(OF_CLIP), rng), count)
-    columns.update(zip(OF_CLIP, extras.T, strict=True))
-    face = np.empty(count, dtype="U8")
-    face[_sorted(rng, actions)] = _take(_decks(FACES, rng), count)
-    columns["face_complete"] = face == "complete"
-    columns["face_partial"] = face == "partial"
-    attributes = np.stack([columns[name] for name in ATTRIBUTES], 1).astype(np.uint8)
-    _couple(actions, attributes[:, ATTRIBUTES.index(correlated)], correlation, rng)
+    extras = np.empty((count, len(of_clip)), np.int64)
+    extras[order] = _take(_halves(len(of_clip), rng), count)
+    columns.update(zip(of_clip, extras.T, strict=True))
+    if "face_complete" in names:
+        face = np.empty(count, dtype="U8")
+        face[_sorted(rng, actions)] = _take(_decks(FACES, rng), count)
+        columns["face_complete"] = face == "complete"
+        columns["face_partial"] = face == "partial"
+    attributes = np.stack([columns[name] for name in names], 1).astype(np.uint8)
+    if correlation:
+        _couple(actions, attributes[:, names.index(correlated)], correlation, rng)
     for column in (actions, attributes):
         column.setflags(write=False)
     return Labels(actions, attributes, person + SPLIT_STRIDE * SPLITS[split])
@@ -76,13 +114,16 @@ def action_bit(actions: Array) -> Array:
     return np.asarray(actions) % 2
 
 
-def floor(correlation: float, correlated: str) -> Array:
-    """(10, 9): P(attribute = 1 | action), what the action alone gives away."""
-    table = np.full((len(ACTIONS), len(ATTRIBUTES)), 0.5)
-    for name in ("complete", "partial"):
-        table[:, ATTRIBUTES.index(f"face_{name}")] = FACES.count(name) / len(FACES)
-    sign = 2.0 * action_bit(np.arange(len(ACTIONS))) - 1.0
-    table[:, ATTRIBUTES.index(correlated)] = 0.5 + 0.5 * correlation * sign
+def floor(correlation: float, correlated: str, world: str = "W0") -> Array:
+    """(10, K): P(attribute = 1 | action), what the action alone gives away."""
+    names = WORLDS[world].names
+    table = np.full((len(ACTIONS), len(names)), 0.5)
+    for column, name in enumerate(names):
+        if name.startswith("face_"):
+            table[:, column] = FACES.count(name.removeprefix("face_")) / len(FACES)
+    if correlation:
+        sign = 2.0 * action_bit(np.arange(len(ACTIONS))) - 1.0
+        table[:, names.index(correlated)] = 0.5 + 0.5 * correlation * sign
     return table
 
 

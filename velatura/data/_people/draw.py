@@ -96,7 +96,7 @@ def _paint_room(canvas: Array, scene: Scene) -> None:
     import cv2
 
     side = canvas.shape[1]
-    wall, floor = room.texture(*scene.texture, side)
+    wall, floor = room.texture(*scene.texture, side, scene.paint)
     free = np.array([wall.shape[1], wall.shape[0]]) - side
     corner = scene.window * free
     sign = -1.0 if scene.flip else 1.0

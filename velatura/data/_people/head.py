@@ -59,7 +59,21 @@ def head(actor: Actor, skull: Skull, shade: Shade, fine: bool) -> list[Fill]:
     rise, angle, puff = HAIRDOS[person.hairdo]
     axis = np.array([0.0, np.sin(rise), -np.cos(rise)])
     fills += _shaded(skull, _cap(skull, axis, angle, puff, shade), person.hair, shade)
+    if actor.outfit.hat is not None:
+        fills += _hat(skull, actor.outfit.hat, shade)
     return fills
+
+
+def _hat(skull: Skull, colour: Array, shade: Shade) -> list[Fill]:
+    """A tall crown on a wide brim."""
+    up = skull.size * _flat(skull.turn @ np.array([0.0, 1.0, 0.0]))
+    wide = 1.2 * np.stack([-up[:, 1], up[:, 0]], 1)
+    low, high = skull.centre + 0.62 * up, skull.centre + 1.35 * up
+    strokes = [
+        Stroke(low, high, 0.66 * skull.size, 0.60 * skull.size, colour),
+        Stroke(low - wide, low + wide, 0.14 * skull.size, 0.14 * skull.size, colour),
+    ]
+    return [fill for layers in capsules(strokes, shade) for fill in layers]
 
 
 def _ears(actor: Actor, skull: Skull, shade: Shade) -> list[Fill]:

@@ -40,6 +40,8 @@ class Style(NamedTuple):
     bounce: float  # hop height over leg length
     toe_out: float  # outward turn of the feet
     lag: float  # how far the forearm trails the upper arm, in cycles
+    sway: float = 0.03  # sideways tilt of the chest at rest, either way
+    rhythm: float = 0.7  # of that sway, cycles in a clip
 
 
 class Manner(NamedTuple):
@@ -122,7 +124,7 @@ def pose(action: str, manner: Manner, style: Style, time: Array) -> Pose:
 
 def _rest(m: Manner, s: Style, time: Array) -> Pose:
     """Standing with a slight sway: where every action starts from."""
-    sway = np.sin(2 * np.pi * (m.sway + 0.7 * time))
+    sway = np.sin(2 * np.pi * (m.sway + s.rhythm * time))
     pair = np.ones((len(time), 2))
     sides = np.array([1.0, -1.0])
     flex = 0.06 * sway[:, None] * sides
@@ -135,7 +137,7 @@ def _rest(m: Manner, s: Style, time: Array) -> Pose:
         thigh_abd=m.stance * pair,
         shin_flex=-0.03 * pair,
         lean=s.lean + 0.02 * sway,
-        roll=0.03 * sway,
+        roll=s.sway * sway,
         twist=0.04 * np.cos(2 * np.pi * (m.sway + 0.5 * time)),
         hop=0.0 * time,
         gaze=m.gaze + 0.05 * sway,

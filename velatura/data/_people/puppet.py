@@ -174,7 +174,8 @@ def _leg(actor: Actor, flat: Flat, side: int) -> list[tuple[int, Array, list[Str
     at, near = _side(flat, side)
     skin, outfit, unit = actor.person.skin, actor.outfit, actor.scale
     girth = unit * actor.person.build.girth
-    tights = tinted(outfit.legs, 0.8) if outfit.skirt else outfit.legs
+    under_skirt = outfit.skirt and outfit.gown is None
+    tights = tinted(outfit.legs, 0.8) if under_skirt else outfit.legs
     cloth = skin if outfit.bare else tights
     thigh = [Stroke(at["hips"], at["knees"], 0.062 * girth, 0.050 * girth, cloth)]
     if outfit.bare and not outfit.skirt:
@@ -299,4 +300,6 @@ def _skirt(actor: Actor, flat: Flat, shade: Shade) -> list[Fill]:
 
 def _skirt_colour(actor: Actor) -> Array:
     """A skirt is the brighter cousin of the trousers, so that tights stand off from it."""
+    if actor.outfit.gown is not None:
+        return actor.outfit.gown
     return np.clip(1.25 * actor.outfit.legs + 18.0, 0, 255)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,12 +15,24 @@ GRAIN = 128  # texels to a frame at full resolution
 WIDE, HIGH, DEEP = 3.0, 1.5, 0.5  # extent of the wall and depth of the floor, frames
 
 
+class Paint(NamedTuple):
+    """What a room is made to tell, whichever of the pool it is."""
+
+    warm_wall: bool
+    upright_stripes: bool  # else they lie
+    dark_floor: bool
+
+
 @lru_cache(maxsize=256)
-def texture(split: str, number: int, pixels: int) -> tuple[Array, Array]:
+def texture(
+    split: str, number: int, pixels: int, paint: Paint | None = None
+) -> tuple[Array, Array]:
     """Wall and floor number `number % POOL`, `pixels` to a frame; uint8 RGB."""
     import cv2
 
     walls = _texture(SPLITS[split], number % POOL)
+    if paint is not None:
+        walls = _painted(*walls, paint)
     scale = pixels / GRAIN
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     wall, floor = (cv2.resize(w, None, fx=scale, fy=scale, interpolation=how) for w in walls)
@@ -30,6 +43,17 @@ def texture(split: str, number: int, pixels: int) -> tuple[Array, Array]:
 def _texture(split: int, number: int) -> tuple[Array, Array]:
     rng = np.random.default_rng(np.random.SeedSequence([split, number, 0, 13]))
     return _wall(rng), _floor(rng)
+
+
+def _painted(wall: Array, floor: Array, paint: Paint) -> tuple[Array, Array]:
+    """The wall's hue and its stripes, and how dark the floor is."""
+    tint = np.array([20.0, 0.0, -20.0]) * (1 if paint.warm_wall else -1)
+    places: Array = np.indices(wall.shape[:2])[1 if paint.upright_stripes else 0]
+    stripes = 24.0 * (places // (GRAIN // 10) % 2) - 12.0
+    level = 70.0 if paint.dark_floor else 170.0
+    coloured = np.clip(wall + tint + stripes[..., None], 0, 255)
+    shaded = np.clip(floor + level - floor.mean(), 0, 255)
+    return coloured.astype(np.uint8), shaded.astype(np.uint8)
 
 
 def _wall(rng: np.random.Generator) -> Array:
