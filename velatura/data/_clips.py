@@ -18,11 +18,13 @@ import numpy as np
 from pydantic import Field
 
 from velatura.config import cache_folder, config, digest
+from velatura.data import _regions as regions
 from velatura.data._lists import attributes, catalog
 from velatura.data._lists.disk import files, respelled
 from velatura.data._lists.listing import Listing, Video
 from velatura.data._lists.source import Ask
 from velatura.data._lists.splits import val_groups
+from velatura.data._regions import Regions
 from velatura.data._store import prepare as preparing
 from velatura.data._store.frames import StoredFrames
 from velatura.data._store.prepare import prepare
@@ -81,12 +83,15 @@ class ClipConfig(ItemConfig):
         classes: the classes to use; all when empty.
         labels: a JSONL file of private attributes of your own, a line per video, in the place of
             the data set's; see :mod:`velatura.data._lists.attributes`.
+        people: where people are, for methods that hide them: a folder of masks or boxes, or
+            ``"detector"``; see :mod:`velatura.data._regions`.
     """
 
     classes: tuple[str, ...] = ()
     labels: str = ""
+    people: str = ""
 
-    LATER: ClassVar[Mapping[str, Any]] = {"labels": ""}
+    LATER: ClassVar[Mapping[str, Any]] = {"labels": "", "people": ""}
 
 
 @config
@@ -200,6 +205,7 @@ def load(listing: Listing, root: Path, cfg: ItemConfig, progress: Progress | Non
     rows = readable(rows, store)
     _check(rows, names, bool(listing.videos))
 
+    people = _people(root, rows, cfg, progress)
     actions = sorted({row.action for row in rows})
     groups = {group: i for i, group in enumerate(sorted({row.group for row in rows}))}
     parts = []
@@ -210,7 +216,8 @@ def load(listing: Listing, root: Path, cfg: ItemConfig, progress: Progress | Non
             [row.path, row.action, row.split, row.group, mark, store.videos[row.path].digest]
             for row, mark in zip(mine, marks, strict=True)
         ]
-        frames = StoredFrames(store, [row.path for row in mine], cfg.height, cfg.width)
+        paths = [row.path for row in mine]
+        frames = StoredFrames(store, paths, cfg.height, cfg.width)
         parts.append(
             ClipSet(
                 frames=frames,
@@ -223,6 +230,9 @@ def load(listing: Listing, root: Path, cfg: ItemConfig, progress: Progress | Non
                 name=f"{listing.name}/{split}",
                 fingerprint=digest([actions, list(names), labels, [cfg.height, cfg.width]]),
                 files=frozenset(row.path for row in mine if row.action),
+                people=Regions(store, root, people, paths, cfg.height, cfg.width)
+                if people
+                else None,
             )
         )
     if listing.leaky:
@@ -230,6 +240,19 @@ def load(listing: Listing, root: Path, cfg: ItemConfig, progress: Progress | Non
             note("%s", said)
         parts = [marked_leaky(part) for part in parts]
     return Splits(*parts)
+
+
+def _people(
+    root: Path, rows: list[Video], cfg: ItemConfig, progress: Progress | None
+) -> dict[str, Path]:
+    """The file that says where people are in each video; none where nobody asked."""
+    where = getattr(cfg, "people", "")
+    paths = [row.path for row in rows]
+    if not where:
+        return {}
+    if where == regions.DETECTOR:
+        return regions.detect(root, paths, cfg.cache, cfg.workers, progress)
+    return regions.files_of(Path(where), paths)
 
 
 def readable(rows: list[Video], store: Store) -> list[Video]:

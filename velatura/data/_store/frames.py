@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from velatura.data._store.store import Store
 
-__all__ = ["StoredFrames"]
+__all__ = ["Crop", "Stacked", "StoredFrames"]
 
 
-class StoredFrames:
-    """``frames[numbers]`` of videos in a store, all pictures of one size.
+class Crop(NamedTuple):
+    """A picture scaled to cover a size, and its middle kept."""
 
-    A picture of another shape is scaled to cover that size, and its middle is kept.
+    size: tuple[int, int]  # height and width to scale to
+    top: int
+    left: int
+
+    @classmethod
+    def of(cls, picture: tuple[int, int], height: int, width: int) -> Crop:
+        """For a picture of (height, width) pixels."""
+        scale = max(height / picture[0], width / picture[1])
+        size = (max(height, round(picture[0] * scale)), max(width, round(picture[1] * scale)))
+        return cls(size, (size[0] - height) // 2, (size[1] - width) // 2)
+
+
+class Stacked:
+    """``stacked[numbers]`` of videos one behind the other; a subclass reads one of them.
 
     Attributes:
-        shape: (F, 3, height, width).
+        names: of the videos.
         lengths: (N,) int64, frames of each video; together F.
+        shape: (F, ...).
     """
 
-    def __init__(self, store: Store, names: Sequence[str], height: int, width: int) -> None:
-        self.store, self.names = store, list(names)
-        self.lengths = np.array([store.videos[name].frames for name in self.names], np.int64)
+    def __init__(self, names: Sequence[str], lengths: Sequence[int], shape: tuple[int, ...]):
+        self.names = list(names)
+        self.lengths = np.array(lengths, np.int64)
         self._ends = np.cumsum(self.lengths)
-        total = int(self._ends[-1]) if len(self._ends) else 0
-        self.shape = (total, 3, height, width)
+        self.shape = (int(self._ends[-1]) if len(self._ends) else 0, *shape)
 
     def __getitem__(self, numbers: slice | Sequence[int] | np.ndarray) -> np.ndarray:
-        """A slice or a list of frame numbers: (f, 3, height, width) uint8, RGB."""
+        """A slice or a list of frame numbers: (f, ...) uint8."""
         if isinstance(numbers, slice):
             numbers = range(*numbers.indices(self.shape[0]))
         wanted = np.asarray(numbers, np.int64)
@@ -44,9 +58,25 @@ class StoredFrames:
         return out
 
     def _read(self, name: str, indices: list[int]) -> np.ndarray:
+        """Some frames of one video, (f, ...) uint8."""
+        raise NotImplementedError
+
+
+class StoredFrames(Stacked):
+    """``frames[numbers]`` of videos in a store, all pictures of one size.
+
+    A picture of another shape is scaled to cover that size, and its middle is kept.
+
+    Attributes:
+        shape: (F, 3, height, width), RGB.
+    """
+
+    def __init__(self, store: Store, names: Sequence[str], height: int, width: int) -> None:
+        super().__init__(names, [store.videos[n].frames for n in names], (3, height, width))
+        self.store = store
+
+    def _read(self, name: str, indices: list[int]) -> np.ndarray:
         video, (_, _, height, width) = self.store.videos[name], self.shape
-        scale = max(height / video.height, width / video.width)
-        size = (max(height, round(video.height * scale)), max(width, round(video.width * scale)))
-        clip = self.store.window(name, indices, size)
-        top, left = (size[0] - height) // 2, (size[1] - width) // 2
-        return clip[:, :, top : top + height, left : left + width]
+        crop = Crop.of((video.height, video.width), height, width)
+        clip = self.store.window(name, indices, crop.size)
+        return clip[:, :, crop.top : crop.top + height, crop.left : crop.left + width]
