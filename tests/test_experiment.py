@@ -85,9 +85,9 @@ def test_what_is_written_into_a_run_repeats_it(method: str):
                         r"anonymizer, batches, budget, data, loop, method, private, seed, "
                         r"start, target\."),
         ({"method": {"name": "penalti"}}, r"No method plug-in named 'penalti'\. Did you mean "
-                                          r"'penalty'\? Available: .*constrained, .*spact\."),
-        ({"anonymizer": {"name": "unet"}}, r"No model plug-in named 'unet'\..* "
-                                           r"Available: clip_cnn, .*gated_unet, .*\."),
+                                          r"'penalty'\? Available: .*constrained, .*spact, .*\."),
+        ({"anonymizer": {"name": "wnet"}}, r"No model plug-in named 'wnet'\..* "
+                                           r"Available: bdq, .*gated_unet, .*\."),
         ({"data": {"name": "peple"}}, r"No data plug-in named 'peple'\. Did you mean 'people'\?.*"),
         ({"method": {"bond": 1}}, r"Unknown key method\.bond\. Did you mean method\.bound\? Known "
                                   r"keys: bound, penalty_weight, .*"),
@@ -344,6 +344,21 @@ def test_a_target_without_features_is_said_before_it_is_trained(
     values["target"] = {"name": "patch_mlp"}
     with pytest.raises(BadInput, match=r"constrained needs a target with features\(\); patch_mlp"):
         experiment.train(resolve(values), tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"target": {"name": "i3d_r50"}}, r"i3d_r50 needs clips of at least 7 frames .* have 4 "),
+        ({"budget": {"name": "vit"}, "batches": {"size": 20}}, r"vit.* multiples of 16"),
+    ],
+)
+def test_a_network_that_cannot_take_the_window_is_said_before_training(
+    changes: dict[str, Any], sentence: str, tmp_path: Path
+):
+    with pytest.raises(BadInput, match=sentence):
+        experiment.train(resolve(tiny.values(**changes)), tmp_path / "run")
+    assert not (tmp_path / "run" / "raw").exists()
 
 
 def test_one_clip_has_nothing_to_be_told_from(tmp_path: Path):

@@ -23,10 +23,10 @@ HOUSE = [
     "methods attackers",
     "protocols",
     "report deploy",
-    "experiment",
+    "experiment floors",
     "study",
     "export",
-    "demo",
+    "demo sweep",
     "bench",
     "cli",
 ]

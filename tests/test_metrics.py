@@ -5,7 +5,13 @@ import time
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    f1_score,
+    log_loss,
+    roc_auc_score,
+)
 
 from velatura import metrics
 from velatura.errors import BadInput
@@ -55,7 +61,91 @@ def test_cmap_is_the_macro_average_of_scikit_learn(world):
     assert metrics.cmap(scores, attributes) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("threshold", [0.0, 0.5])
+def test_what_one_attacker_tells_equals_scikit_learn(rng, weighted, threshold):
+    labels = (rng.random(N) < 0.3).astype(int)
+    logits = rng.normal(size=N) + 1.5 * labels - 0.5
+    weights = rng.random(N) * (rng.random(N) < 0.7) if weighted else None
+    said = logits > threshold
+    expected = balanced_accuracy_score(labels, said, sample_weight=weights)
+    found = metrics.balanced_accuracy(logits, labels, threshold, weights)
+    assert found == pytest.approx(100 * expected)
+    expected = f1_score(labels, said, sample_weight=weights)
+    assert metrics.f1(logits, labels, threshold, weights) == pytest.approx(expected)
+    share = np.average(labels, weights=weights)
+    entropy = -share * np.log2(share) - (1 - share) * np.log2(1 - share)
+    cost = log_loss(labels, 1 / (1 + np.exp(-logits)), sample_weight=weights) / np.log(2)
+    assert metrics.information(logits, labels, weights) == pytest.approx(entropy - cost)
+
+
 # Worked out by hand
+
+
+def test_what_one_attacker_tells_by_hand():
+    labels = np.array([1, 1, 0, 0, 0])
+    logits = np.array([2.0, -1.0, 1.0, -3.0, 0.2])
+    # Positives: 1 of 2 told; negatives: 1 of 3. At 0.5 it is 2 of 3: the 0.2 falls away.
+    assert metrics.balanced_accuracy(logits, labels) == pytest.approx(50 * (1 / 2 + 1 / 3))
+    assert metrics.balanced_accuracy(logits, labels, 0.5) == pytest.approx(50 * (1 / 2 + 2 / 3))
+    assert metrics.f1(logits, labels) == pytest.approx(2 / (3 + 2))
+    assert metrics.f1(logits, labels, 0.5) == pytest.approx(2 / (2 + 2))
+    assert metrics.f1(np.full(5, -1.0), labels) == 0
+    assert metrics.ap_gain(70.0, 40.0) == pytest.approx(0.5)
+    assert metrics.ap_gain([40.0, 100.0], 40.0) == pytest.approx([0, 1])
+    # p = 3/4 for each truth costs log2(4/3) bits; two equally frequent classes are 1 bit.
+    sure = np.log(3) * np.array([1, -1, 1, -1])
+    told = np.array([1, 0, 1, 0])
+    assert metrics.information(sure, told) == pytest.approx(1 - np.log2(4 / 3))
+    assert metrics.information(np.zeros(4), told) == pytest.approx(0)
+    assert metrics.information(-sure, told) == pytest.approx(1 - 2)  # sure, and wrong: 2 bits each
+    assert metrics.information(1e4 * sure, told) == pytest.approx(1)
+
+
+def test_within_an_action_by_hand_and_by_a_naive_loop(rng):
+    labels = np.array([1, 0, 0, 1, 1, 0, 1])
+    actions = np.array([0, 0, 0, 1, 1, 1, 2])
+    scores = np.array([3.0, 1.0, 3.0, -2.0, -5.0, -3.0, 9.0])
+    # Action 0: 3 above 1, ties 3; action 1: -2 above -3, -5 below; action 2 has no negative.
+    assert metrics.within_action_auroc(scores, labels, actions) == pytest.approx(100 * 2.5 / 4)
+    labels, actions = (rng.random(N) < 0.4).astype(int), rng.integers(0, A, N)
+    scores = np.round(rng.normal(size=N) + labels, 1)
+    weights = rng.integers(0, 3, (4, N))
+    together = metrics.within_action_auroc(scores, labels, actions, weights)
+    for row, found in zip(weights, together, strict=True):
+        above = pairs = 0.0
+        for i in np.flatnonzero(labels == 1):
+            for j in np.flatnonzero(labels == 0):
+                if actions[i] == actions[j]:
+                    pairs += row[i] * row[j]
+                    half = 0.5 * (scores[i] == scores[j])
+                    above += row[i] * row[j] * ((scores[i] > scores[j]) + half)
+        assert found == pytest.approx(100 * above / pairs)
+
+
+def test_what_the_action_tells_counts_nothing_within_an_action(rng):
+    actions = rng.integers(0, A, N)
+    labels = (rng.random(N) < np.linspace(0.1, 0.9, A)[actions]).astype(np.uint8)
+    table = metrics.action_floor(actions, labels[:, None], actions)[:, 0]
+    assert metrics.auroc(table, labels) > 70
+    assert metrics.within_action_auroc(table, labels, actions) == 50
+
+
+def test_replicates_of_what_one_attacker_tells(rng):
+    labels, actions = (rng.random(N) < 0.4).astype(int), rng.integers(0, A, N)
+    logits, weights = rng.normal(size=N) + labels, rng.integers(0, 3, (5, N))
+    weights[4] *= 1 - labels  # a replicate without positives
+    calls = (
+        lambda w: metrics.balanced_accuracy(logits, labels, 0.0, w),
+        lambda w: metrics.f1(logits, labels, 0.0, w),
+        lambda w: metrics.information(logits, labels, w),
+        lambda w: metrics.within_action_auroc(logits, labels, actions, w),
+    )
+    for call in calls:
+        together = call(weights)
+        assert together.shape == (5,)
+        np.testing.assert_allclose(together[:4], [call(w) for w in weights[:4]])
+    assert [np.isnan(call(weights)[4]) for call in calls] == [True, False, True, True]
 
 
 def test_average_precision_by_hand():

@@ -74,6 +74,7 @@ def test_views_are_of_images_and_clips_of_videos(home: Path, tmp_path: Path):
     assert images.train.lengths.tolist() == [1] * 18
     assert experiment.bearers(clips, images) is images
     stream = Batches(clips.train, run.batches, 0, images=images.train)
+    assert Batches(clips.train, run.batches, 0).at(0).told is None
     seen: set[int] = set()
     for step in range(9):  # two epochs of 18 images in fours
         batch = stream.at(step)
@@ -81,6 +82,8 @@ def test_views_are_of_images_and_clips_of_videos(home: Path, tmp_path: Path):
         assert batch.clips.shape == (4, 4, 3, 16, 16)
         assert batch.first.shape == batch.second.shape == (4, 3, 16, 16)
         seen |= set(items.tolist())
+        assert batch.told is not None
+        assert torch.equal(batch.told, torch.from_numpy(images.train.attributes[items]).float())
         bright = torch.from_numpy(images.train.attributes[items.numpy(), 0] > 0)
         for view in (batch.first, batch.second):  # a black box may hide a part, not the most
             level = view.flatten(1).median(1).values

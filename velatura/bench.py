@@ -6,10 +6,13 @@ ratio is of medians over rounds.
 
 from __future__ import annotations
 
+import multiprocessing
+import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import torch
@@ -17,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from velatura.demo import demo_study
-from velatura.experiment import Run, build_budget, role_network
+from velatura.experiment import Run, build_budget, resolve, role_network
 from velatura.losses import cross_entropy, nt_xent, rms_penalty
 from velatura.methods import penalty
 from velatura.training import loop
@@ -28,27 +31,47 @@ from velatura.training.seed import reseed
 __all__ = ["data", "train"]
 
 
-def train(rounds: int = 7, steps: int = 4) -> dict[str, Any]:
-    """One penalty iteration (both steps on a batch) at the demo's size, ours and plain.
+# The paper's networks and a batch small enough for two cores; on a GPU, the paper's own batch.
+PAPER: dict[str, Any] = {
+    "batches": {"batch": 2, "frames": 8, "size": 64},
+    "anonymizer": {"name": "unetpp_resnet18"},
+    "target": {"name": "i3d_r50"},
+    "budget": {"name": "resnet50"},
+    "method": {"name": "penalty", "alternate": "both"},
+}
+WHOLE = {"batch": 8, "frames": 16, "size": 224}
+NETWORKS = ("demo", "paper")
 
-    Plain: float32, default memory layout, one f_A call for the clips and one for each view in
-    each step, and gradients computed for the networks that do not learn in the step.
+
+def train(rounds: int = 7, steps: int = 4) -> dict[str, Any]:
+    """One penalty iteration (both steps on a batch), ours and plain, with the demo's networks and
+    with the paper's.
+
+    Plain, in the way of SPAct's public script: float32, default memory layout, one f_A call for
+    the clips and one for each view in each step, and gradients computed for the networks that do
+    not learn in the step.
 
     Args:
         rounds: timed rounds of each side.
-        steps: iterations in a round.
+        steps: iterations in a round of the demo's networks; a round of the paper's is one.
 
     Returns:
-        Clips per second of both, their ratio, and the distance from the floor: operations over
-        the rate of a large matrix product measured here.
+        For each set of networks: clips per second of both sides, their ratio, the largest memory
+        of a side that runs alone, and the distance from the floor: operations over the rate of a
+        large matrix product measured here.
     """
-    run = next(r.run for r in demo_study().rows if r.name == "penalty_0.1")
-    services = loop.fabric(run.loop)
+    found: dict[str, Any] = {}
+    for networks in NETWORKS:
+        here = _compare(networks, rounds, steps if networks == "demo" else 1)
+        prefix = "" if networks == "demo" else "paper_"
+        found |= {f"{prefix}{key}": value for key, value in here.items()}
+    return found | {"threads": torch.get_num_threads(), "rounds": rounds}
+
+
+def _compare(networks: str, rounds: int, steps: int) -> dict[str, Any]:
+    run, services = _bench_run(networks)
     device = services.device
-    sides: dict[str, Callable[[], None]] = {
-        "ours": _ours(run, services),
-        "plain": _plain(run, device),
-    }
+    sides = {name: side(run, services) for name, side in SIDES.items()}
     times: dict[str, list[float]] = {name: [] for name in sides}
     for step in sides.values():  # warm up
         step()
@@ -65,16 +88,46 @@ def train(rounds: int = 7, steps: int = 4) -> dict[str, Any]:
     with FlopCounterMode(display=False) as counter:
         sides["ours"]()
     floor = counter.get_total_flops() / _peak(services)
+    memory = {name: _memory(networks, name) for name in sides}
     return {
         "ours_clips_per_s": rate["ours"],
         "plain_clips_per_s": rate["plain"],
         "ratio": rate["ours"] / rate["plain"],
+        "ours_memory_mb": memory["ours"],
+        "plain_memory_mb": memory["plain"],
         "gflop_per_clip": counter.get_total_flops() / clips / 1e9,
         "floor_share": floor / statistics.median(times["ours"]),
-        "threads": torch.get_num_threads(),
+        "batch": " x ".join(map(str, (clips, run.batches.frames, run.batches.size))),
         "precision": str(services._precision.precision),
-        "rounds": rounds,
     }
+
+
+def _bench_run(networks: str) -> tuple[Run, Any]:
+    run = next(r.run for r in demo_study().rows if r.name == "penalty_0.1")
+    services = loop.fabric(run.loop)
+    if networks == "paper":
+        batches = WHOLE if services.device.type == "cuda" else PAPER["batches"]
+        run = resolve({**PAPER, "batches": batches})
+    return run, services
+
+
+def _memory(networks: str, side: str) -> float:
+    """MB that one side alone takes at most over what the process held before: on the GPU what
+    torch asked for, else resident memory. In a process of its own, which ends with it."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(_alone, networks, side).result()
+
+
+def _alone(networks: str, side: str) -> float:
+    run, services = _bench_run(networks)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    step = SIDES[side](run, services)
+    for _ in range(3):
+        step()
+    if services.device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
 
 
 def _players(run: Run) -> Players:
@@ -121,9 +174,9 @@ def _ours(run: Run, services: Any) -> Callable[[], None]:
     return step
 
 
-def _plain(run: Run, device: torch.device) -> Callable[[], None]:
+def _plain(run: Run, services: Any) -> Callable[[], None]:
     """The same iteration as one would first write it."""
-    players, cfg = _players(run), run.method.config
+    players, cfg, device = _players(run), run.method.config, services.device
     networks: list[nn.Module] = [m.to(device) for m in (players.f_A, players.f_T, players.f_B)]
     f_A, f_T, f_B = networks
     optimizer_A = torch.optim.Adam(f_A.parameters(), cfg.lr_anonymizer)
@@ -150,6 +203,9 @@ def _plain(run: Run, device: torch.device) -> Callable[[], None]:
         optimizer_TB.step()
 
     return step
+
+
+SIDES: dict[str, Callable[[Run, Any], Callable[[], None]]] = {"ours": _ours, "plain": _plain}
 
 
 def _peak(services: Any) -> float:

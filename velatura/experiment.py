@@ -235,6 +235,31 @@ def check_role(name: str, role: str) -> None:
         raise BadInput(f"{name} cannot be used as {role}; these can: {', '.join(able)}.")
 
 
+def check_sizes(
+    run: Run, clips: Splits, others: Mapping[str, Mapping[str, Any]] | None = None
+) -> None:
+    """Refuse windows that a network of the run cannot take, before anything is trained.
+
+    Args:
+        others: networks by name with what their ``Config`` is given, beside the run's own.
+
+    Raises:
+        BadInput: the window is too short, or too small or odd in its sides.
+    """
+    window = windows.of(clips.train, run.batches)
+    side, frames = window.size, window.frames
+    asked = [(run.target, frames), *((s, 1) for s in (run.anonymizer, run.budget) if learns(run))]
+    for name in getattr(run.method.config, "adversaries", ()):
+        asked.append((Section(name, plugins.config_class("models", name)()), frames))
+    for name, given in (others or {}).items():
+        cls = plugins.config_class("models", name)
+        asked.append((Section(name, build(cls, given, f"evaluation.networks.{name}")), frames))
+    for section, count in asked:
+        module = plugins.load("models", section.name)
+        if hasattr(module, "check"):
+            module.check(section.config, count, side, side)
+
+
 def role_network(section: Section, role: str, *args: Any) -> nn.Module:
     """Build a network in a role."""
     check_role(section.name, role)
@@ -253,7 +278,8 @@ def build_anonymizer(run: Run) -> nn.Module:
     if hasattr(method, "build"):
         fixed: nn.Module = method.build(run.method.config)
         return fixed
-    return role_network(run.anonymizer, "anonymizer")
+    network = role_network(run.anonymizer, "anonymizer")
+    return method.around(network, run.method.config) if hasattr(method, "around") else network
 
 
 def learns(run: Run) -> bool:
@@ -305,50 +331,71 @@ def make_players(
     fabric: loop.Fabric,
     raw: Path,
     progress: Progress | None = None,
+    private: Splits | None = None,
 ) -> Players:
-    """The networks of the game at its start: f_T from raw clips, f_B as the method wants it."""
+    """The networks of the game at its start: f_T from raw clips, f_B as the method wants it.
+
+    Args:
+        private: the images of ``[private]``; where the data has no attributes, adversaries learn
+            theirs.
+    """
 
     def tell(what: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(done, total, {}) if progress else None
 
     method = plugins.load("methods", run.method.name)
+    check_labelled(run, splits, private)
+    labelled = bearers(splits, private)
     teacher = None
-    if method.BUDGET == "adversaries":
+    if getattr(method, "FEATURES", False):
         teacher = role_network(run.target, "classifier", len(splits.train.action_names))
         if not hasattr(teacher, "features"):
             raise BadInput(
                 f"{run.method.name} needs a target with features(); {run.target.name} has none."
             )
-        if not splits.train.attribute_names:
-            raise BadInput(
-                f"{run.method.name} learns from the private attributes of the videos themselves, "
-                f"and {run.data.name} has none; take a self-supervised method, such as penalty."
-            )
-    elif run.batches.batch < 2:
+    if method.BUDGET == "contrastive" and run.batches.batch < 2:
         raise BadInput(
             f"batches.batch is {run.batches.batch}, but a self-supervised budget network needs at "
             "least 2 clips to tell apart."
         )
     f_T = raw_network(run.target, "actions", run, splits, fabric, raw, "target", tell("target"))
     if teacher is not None:
+        teacher.load_state_dict(f_T.state_dict())
+        teacher = prepare(teacher.eval(), fabric.device)
+    if method.BUDGET == "adversaries":
         names = run.method.config.adversaries
         members = [
             raw_network(
                 Section(name, plugins.config_class("models", name)()),
-                "attributes", run, splits, fabric, raw, f"adversary{i}", tell(name),
+                "attributes", run, labelled, fabric, raw, f"adversary{i}", tell(name),
             )
             for i, name in enumerate(names)
         ]  # fmt: skip
         f_B: nn.Module = nn.ModuleList(members)
-        teacher.load_state_dict(f_T.state_dict())
-        teacher = prepare(teacher.eval(), fabric.device)
     else:
         reseed(run.seed, "budget", "weights")
         f_B = prepare(build_budget(run.budget), fabric.device)
     reseed(run.seed, "anonymizer", "weights")
-    f_A = prepare(role_network(run.anonymizer, "anonymizer"), fabric.device)
-    prevalence = torch.from_numpy(splits.train.attributes.mean(0)).float().to(fabric.device)
-    return Players(f_A, f_T, f_B, teacher, prevalence)
+    f_A = prepare(build_anonymizer(run), fabric.device)
+    prevalence = torch.from_numpy(labelled.train.attributes.mean(0)).float().to(fabric.device)
+    return Players(f_A, f_T, f_B, teacher, prevalence, "clips" if labelled is splits else "images")
+
+
+def check_labelled(run: Run, splits: Splits, private: Splits | None) -> None:
+    """Refuse a method that is told attributes where nothing tells them.
+
+    Raises:
+        BadInput: neither the videos nor the images have any, or only the images, and the method
+            cannot learn from those.
+    """
+    method = plugins.load("methods", run.method.name)
+    if not learns(run) or method.BUDGET != "adversaries" or splits.train.attribute_names:
+        return
+    if private is None or not getattr(method, "IMAGES", False):
+        raise BadInput(
+            f"{run.method.name} learns from the private attributes of the videos themselves, "
+            f"and {run.data.name} has none; take a self-supervised method, such as penalty."
+        )
 
 
 def provenance(
@@ -462,6 +509,7 @@ def train(
         images = kept_apart(splits, load_private(run))
         for part in splits:
             windows.check(part, run.batches)
+        check_sizes(run, splits)
         stream = window.Batches(
             splits.train, run.batches, run.seed, services.device, rank, world,
             images.train if images else None,
@@ -469,7 +517,7 @@ def train(
         about = provenance(run, splits, images)
         if rank == 0 and not config_file.exists():
             checkpoint.write_atomically(config_file, run.toml().encode())
-        players = make_players(run, splits, services, raw or folder / "raw", progress)
+        players = make_players(run, splits, services, raw or folder / "raw", progress, images)
         services_loop = loop.Loop(
             folder, services, stream, run.loop, run.seed, about, resume=resume, progress=progress
         )

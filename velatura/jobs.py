@@ -1,7 +1,8 @@
 """Work on all cores: jobs with dependencies, done in worker processes, each job resumable.
 
 A small network on one thread uses a core better than on two, so independent fits run side by
-side. A job that has its output already is not run again.
+side. A job that has its output already is not run again. A job that breaks ends the rest, or, where
+they are to keep going, only what needs it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.context import SpawnContext
 from typing import Any
 
-from velatura.errors import Failure
+from velatura.errors import Failure, VelaturaError
 
 __all__ = ["Event", "Job", "run"]
 
@@ -48,13 +51,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Event:
-    """What happened: a job started, moved on, finished, or was found done.
+    """What happened: a job started, moved on, finished, was found done, or came to nothing.
 
     Attributes:
-        kind: ``"start"``, ``"progress"``, ``"end"`` or ``"reused"``.
+        kind: ``"start"``, ``"progress"``, ``"end"``, ``"reused"``, ``"failed"``, or ``"skipped"``
+            where a job that it needs failed.
         done, total: of the job's own steps.
         seconds: of the job, at its end.
         result: what the call returned.
+        error: of a job that failed or was skipped, one sentence.
+        because: name of the job that failed.
     """
 
     kind: str
@@ -64,6 +70,8 @@ class Event:
     terms: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     result: Any = None
+    error: str = ""
+    because: str = ""
 
 
 _messages: Any = None  # a worker's way to its parent
@@ -81,7 +89,7 @@ def _begin(messages: Any, threads: int) -> None:
     # The parent decides what Ctrl-C means; it sends SIGTERM, which a training loop turns into
     # a checkpoint, and which ends anything else.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     parent = os.getppid()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     keep_freed_memory()
@@ -117,57 +125,144 @@ def _call(call: Callable[..., Any], name: str, arguments: dict[str, Any]) -> tup
     return time.monotonic() - begin, result
 
 
-def run(jobs: list[Job], workers: int, threads: int) -> Iterator[Event]:
+ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+@contextmanager
+def _later() -> Iterator[None]:
+    """What would end us waits until a process has begun.
+
+    The process inherits the blocked signals, so that one which arrives while it imports does not
+    end in a traceback. We must not be interrupted either before it has been told what it is for;
+    blocking does not help there, as another thread of ours may take the signal.
+    """
+    came: list[int] = []
+    handlers: dict[int, Any] = {}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in ENDING:
+                if callable(signal.getsignal(number)):
+                    handlers[number] = signal.signal(number, lambda number, _: came.append(number))
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number in came:
+            signal.raise_signal(number)
+
+
+class _Worker:
+    """One process that does one job at a time, and its way to tell how far it is.
+
+    A pool of its own for each: the death of one says which job it was, and takes no other along.
+    """
+
+    def __init__(self, context: SpawnContext, threads: int):
+        self.messages = context.Queue()
+        self.pool = ProcessPoolExecutor(1, context, _begin, (self.messages, threads))
+
+    def submit(self, job: Job) -> Future[Any]:
+        with _later():  # the first submit starts the process
+            return self.pool.submit(_call, job.call, job.name, job.arguments)
+
+
+def run(
+    jobs: list[Job],
+    workers: int,
+    threads: int,
+    keep_going: bool = False,
+    failed: Mapping[str, str] | None = None,
+) -> Iterator[Event]:
     """Do the jobs, in the order listed as far as dependencies allow; yields events.
+
+    Args:
+        workers: processes side by side.
+        threads: of each.
+        keep_going: a job that raises, or whose process is killed, fails; what needs it, directly
+            or not, is skipped; the rest is done.
+        failed: jobs that are known to fail, and why: they are not tried.
 
     Raises:
         KeyboardInterrupt: Ctrl-C; workers were told to save and stop.
         Exception: the first error of a job, after the others were stopped.
     """
     context = multiprocessing.get_context("spawn")
-    messages = context.Queue()
     by_name = {job.name: job for job in jobs}
     waiting, finished = list(jobs), set[str]()
-    running: dict[Future[Any], Job] = {}
-    pool: ProcessPoolExecutor | None = None
+    lost: dict[str, Event] = {}
+    team: list[_Worker] = []
+    running: dict[Future[Any], tuple[Job, _Worker]] = {}
     try:
         while waiting or running:
             for job in list(waiting):
+                event = None
                 if job.done():
-                    waiting.remove(job)
                     finished.add(job.name)
-                    yield Event("reused", job)
+                    event = Event("reused", job)
+                elif cause := next((lost[name] for name in job.needs if name in lost), None):
+                    event = Event("skipped", job, error=cause.error, because=cause.because)
+                elif failed and job.name in failed:
+                    event = Event("failed", job, error=failed[job.name], because=job.name)
                 elif len(running) < workers and finished.issuperset(job.needs):
-                    pool = pool or ProcessPoolExecutor(
-                        workers, context, _begin, (messages, threads)
-                    )
-                    waiting.remove(job)
-                    # The first submit starts the workers. They inherit the blocked interrupt,
-                    # so that one that arrives while they import does not end in a traceback.
-                    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+                    busy = [worker for _, worker in running.values()]
+                    worker = next((w for w in team if w not in busy), None)
+                    if worker is None:
+                        worker = _Worker(context, threads)
+                        team.append(worker)
                     try:
-                        running[pool.submit(_call, job.call, job.name, job.arguments)] = job
-                    finally:
-                        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-                    yield Event("start", job)
+                        running[worker.submit(job)] = job, worker
+                    except BrokenProcessPool:  # killed while it had nothing to do
+                        _dismiss(team, worker)
+                        break
+                    event = Event("start", job)
+                if event:
+                    waiting.remove(job)
+                    if event.error:
+                        lost[job.name] = event
+                    yield event
             over, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-            for message in _drain(messages):
-                yield Event("progress", by_name[message[0]], *message[1:])
+            for worker in team:
+                for message in _drain(worker.messages):
+                    yield Event("progress", by_name[message[0]], *message[1:])
             for future in over:
-                job = running.pop(future)
-                seconds, result = future.result()
-                finished.add(job.name)
-                yield Event("end", job, seconds=seconds, result=result)
-    except BrokenProcessPool:
-        raise Failure(
-            "A worker process was killed, perhaps for want of memory; run the same command to "
-            "resume, with fewer workers if it happens again."
-        ) from None
+                job, worker = running.pop(future)
+                try:
+                    seconds, result = future.result()
+                except BrokenProcessPool:
+                    if not keep_going:
+                        raise Failure(
+                            "A worker process was killed, perhaps for want of memory; run the "
+                            "same command to resume, with fewer workers if it happens again."
+                        ) from None
+                    _dismiss(team, worker)
+                    error = "Its worker process was killed, perhaps for want of memory."
+                except Exception as raised:
+                    if not keep_going:
+                        raise
+                    error = sentence(raised)
+                else:
+                    finished.add(job.name)
+                    yield Event("end", job, seconds=seconds, result=result)
+                    continue
+                lost[job.name] = Event("failed", job, error=error, because=job.name)
+                yield lost[job.name]
     finally:
-        if pool is not None:
-            _stop(pool, bool(waiting or running))
-        messages.close()
-        messages.cancel_join_thread()
+        _stop(team, bool(waiting or running))
+
+
+def sentence(error: BaseException) -> str:
+    """What an error says, in one line."""
+    if isinstance(error, VelaturaError):
+        return str(error)
+    return f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+
+
+def _dismiss(team: list[_Worker], worker: _Worker) -> None:
+    """A worker whose process is dead: another one takes its place when there is work."""
+    team.remove(worker)
+    _stop([worker], False)
 
 
 def _drain(messages: Any) -> Iterator[Any]:
@@ -178,10 +273,12 @@ def _drain(messages: Any) -> Iterator[Any]:
             return
 
 
-def _stop(pool: ProcessPoolExecutor, early: bool) -> None:
+def _stop(team: list[_Worker], early: bool) -> None:
     """Let the workers go; early, ask them to save first and do not wait for ever."""
-    processes = list((getattr(pool, "_processes", None) or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
+    processes = []
+    for worker in team:
+        processes += list((getattr(worker.pool, "_processes", None) or {}).values())
+        worker.pool.shutdown(wait=False, cancel_futures=True)
     if early:
         for process in processes:
             process.terminate()
@@ -190,3 +287,6 @@ def _stop(pool: ProcessPoolExecutor, early: bool) -> None:
         process.join(max(deadline - time.monotonic(), 0.1))
         if process.is_alive():
             process.kill()
+    for worker in team:
+        worker.messages.close()
+        worker.messages.cancel_join_thread()

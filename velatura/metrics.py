@@ -26,11 +26,15 @@ from velatura.errors import BadInput
 __all__ = [
     "TradeOff",
     "action_floor",
+    "ap_gain",
     "auroc",
     "average_precision",
+    "balanced_accuracy",
     "bootstrap_weights",
     "chance_levels",
     "cmap",
+    "f1",
+    "information",
     "interval",
     "leakage",
     "prevalence",
@@ -39,6 +43,7 @@ __all__ = [
     "top1",
     "trade_off",
     "utility",
+    "within_action_auroc",
 ]
 
 Array = npt.NDArray[Any]
@@ -155,6 +160,143 @@ def cmap(scores: Array, labels: Array, weights: Array | None = None) -> Any:
     columns = range(labels.shape[1])
     per_attribute = [average_precision(scores[:, k], labels[:, k], weights) for k in columns]
     return _scalar(np.mean(per_attribute, axis=0))
+
+
+# What one attacker knows of one attribute ----------------------------------------------------
+
+
+def ap_gain(ap: Any, prevalence: Any) -> Any:
+    """Average precision above what knowing the prevalence gives, as a share of what is left.
+
+        (AP - prevalence) / (100 - prevalence)
+
+    Args:
+        ap, prevalence: in per cent; numbers, or arrays that broadcast.
+
+    Returns:
+        A fraction: 0 without information, 1 when every positive stands above every negative.
+        AP of attributes of different prevalence cannot be compared or averaged; this can.
+    """
+    ap, prevalence = np.asarray(ap, np.float64), np.asarray(prevalence, np.float64)
+    return _scalar((ap - prevalence) / (100 - prevalence))
+
+
+def balanced_accuracy(
+    scores: Array, labels: Array, threshold: float = 0.0, weights: Array | None = None
+) -> Any:
+    """The mean of the shares of positives and of negatives that are told rightly, in per cent.
+
+    Args:
+        scores: (N,) logits; above ``threshold`` says present. 0 is p > 0.5.
+        labels: (N,), 0 or 1.
+        weights: None, (N,) or (R, N).
+
+    Returns:
+        A float, (R,) for weights of shape (R, N), nan where a replicate lacks a class. 50 is
+        chance, whatever the prevalence.
+    """
+    said, true, weights = _told(scores, labels, threshold, weights)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        positive = (weights @ (said & true)) / (weights @ true)
+        negative = (weights @ (~said & ~true)) / (weights @ ~true)
+    return _scalar(50 * (positive + negative))
+
+
+def f1(scores: Array, labels: Array, threshold: float = 0.0, weights: Array | None = None) -> Any:
+    """F1 of "present" at a threshold on logits, 0 to 1; never a headline.
+
+    It depends on the prevalence and on where a network happens to put its threshold: on VP-HMDB51
+    a constant "yes" has .688, above published figures of anonymized video.
+
+    Args:
+        threshold: 0 is p > 0.5. The papers' code compares logits with 0.5, which is p > 0.622.
+
+    Returns:
+        A float; (R,) for weights of shape (R, N). 0 where nothing is said and nothing is there.
+    """
+    said, true, weights = _told(scores, labels, threshold, weights)
+    both = 2 * (weights @ (said & true))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = both / (weights @ said + weights @ true)
+    return _scalar(np.where(both > 0, value, 0.0))
+
+
+def information(scores: Array, labels: Array, weights: Array | None = None) -> Any:
+    """How many bits of an attribute these predictions carry: V-information.
+
+        I_V = H(Y) - mean of -log2 p(y)
+
+    with H the entropy of the prevalence. It is what this network extracts with what it has
+    learnt, and so a lower bound of what is there: little of it never proves safety, and below 0
+    the network is surer than it is right.
+
+    Args:
+        scores: (N,) logits of "present", calibrated as they are.
+        labels: (N,), 0 or 1.
+
+    Returns:
+        Bits per item, at most H(Y) and so at most 1; (R,) for weights of shape (R, N).
+
+    Source: Xu et al., 2020, https://arxiv.org/abs/2002.10689
+    """
+    _, true, weights = _told(scores, labels, 0.0, weights)
+    logits = np.asarray(scores, np.float64)
+    cost = np.logaddexp(0, np.where(true, -logits, logits)) / np.log(2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        total = weights.sum(-1)
+        share = (weights @ true) / total
+        parts = [np.where(p > 0, -p * np.log2(p), 0.0) for p in (share, 1 - share)]
+        value = parts[0] + parts[1] - (weights @ cost) / total
+    return _scalar(np.where((share > 0) & (share < 1), value, np.nan))
+
+
+def within_action_auroc(
+    scores: Array, labels: Array, actions: Array, weights: Array | None = None
+) -> Any:
+    """The chance that a positive scores above a negative *of the same action*, in per cent.
+
+    What the action tells is the same for both, so this is what an attacker knows beyond it: 50 for
+    a table of P(attribute | action), however well that predicts.
+
+    Args:
+        scores: (N,); labels: (N,), 0 or 1; actions: (N,).
+        weights: None, (N,) or (R, N).
+
+    Returns:
+        A float, ties counting half; (R,) for weights of shape (R, N). nan where no action has
+        both a positive and a negative.
+    """
+    scores, actions = np.asarray(scores), np.asarray(actions)
+    _, true, weights = _told(scores, labels, 0.0, weights)
+    rows = np.atleast_2d(weights)
+    above, pairs = np.zeros(len(rows)), np.zeros(len(rows))
+    for action in np.unique(actions):
+        of = actions == action
+        positives, negatives = np.flatnonzero(of & true), np.flatnonzero(of & ~true)
+        if not len(positives) or not len(negatives):
+            continue
+        order = np.sign(scores[positives][:, None] - scores[negatives][None]) / 2 + 0.5
+        mine, others = rows[:, positives], rows[:, negatives]
+        above += np.einsum("rp,pn,rn->r", mine, order, others, optimize=True)
+        pairs += mine.sum(1) * others.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = 100 * above / pairs
+    return value if np.ndim(weights) == 2 else float(value[0])
+
+
+def _told(
+    scores: Array, labels: Array, threshold: float, weights: Array | None
+) -> tuple[Array, Array, Array]:
+    """(N,) bool what is said, (N,) bool what is true, weights as floats."""
+    scores, labels = np.asarray(scores), np.asarray(labels)
+    if scores.ndim != 1 or scores.shape != labels.shape or not len(scores):
+        raise BadInput(f"Scores {scores.shape} and labels {labels.shape} must both be (N,).")
+    if not np.isfinite(scores).all():
+        raise BadInput(f"{(~np.isfinite(scores)).sum()} of {len(scores)} scores are not finite.")
+    if not np.isin(labels, (0, 1)).all():
+        raise BadInput("Labels must be 0 or 1.")
+    weights = np.ones(len(scores)) if weights is None else _weights(weights, len(scores))
+    return scores > threshold, labels.astype(bool), weights.astype(np.float64)
 
 
 # The trade-off ------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ The folder of a study:
     raw/                networks trained on raw clips: where f_T, adversaries and examiners start
     methods/ROW/        run folder of a learned row
     rows/ROW/           what ROW releases (removed once examined), and its examiners' scores
+    failed.json         jobs that broke and why, where the rest was to go on
     records.jsonl       every measurement; summary.json, sheet.npz: what the report reads
 """
 
@@ -27,7 +28,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -38,13 +39,16 @@ import numpy as np
 
 from velatura import metrics
 from velatura.config import build, digest, plain, read_toml, to_toml
-from velatura.errors import BadInput, unknown
+from velatura.errors import BadInput, Failure, unknown
 from velatura.experiment import (
     Run,
     Section,
     bearers,
     build_anonymizer,
+    check_labelled,
+    check_people,
     check_role,
+    check_sizes,
     fingerprint,
     kept_apart,
     learns,
@@ -153,7 +157,7 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
             changed["anonymizer"] = row["anonymizer"]
         run = resolve(changed)
         name = str(row.get("name", run.method.name))
-        if not _names_a_folder(name):
+        if not names_a_folder(name):
             raise BadInput(
                 f"rows[{index}]: the name {name!r} becomes a folder; use letters, digits, . _ -"
             )
@@ -182,7 +186,7 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
     return Study(title, base, evaluation, tuple(rows))
 
 
-def _names_a_folder(name: str) -> bool:
+def names_a_folder(name: str) -> bool:
     return name.replace("_", "").replace("-", "").replace(".", "").isalnum()
 
 
@@ -230,6 +234,14 @@ def load_all(study: Study, progress: Callable[[str, int, int], None] | None = No
     data = Data(clips, bearers(clips, private), private)
     for part in data.parts:
         windows.check(part, windows.of(part, study.base.batches))
+    for row in study.rows:
+        check_labelled(row.run, clips, private)
+        for splits in (clips, data.bearers):
+            check_people(row.run, splits)
+        check_sizes(row.run, clips)
+    cfg = study.evaluation
+    for names, splits in ((cfg.targets, clips), (cfg.attackers, data.bearers)):
+        check_sizes(study.base, splits, {name: cfg.networks.get(name, {}) for name in names})
     if data.bearers is not clips:
         for row in study.rows:
             if not learns(row.run) and looks_back(build_anonymizer(row.run)):
@@ -269,7 +281,7 @@ def work_raw(job: str, folder: str, role: str, model: dict[str, Any], labels: La
     name = values.pop("name")
     section = Section(name, build(plugins.config_class("models", name), values, "target"))
     raw_network(
-        section, labels, study.base, data.clips, fabric, Path(folder) / "raw", role, _told(job)
+        section, labels, study.base, data.of(labels), fabric, Path(folder) / "raw", role, _told(job)
     )
 
 
@@ -601,6 +613,13 @@ class Memory(threading.Thread):
         super().__init__(daemon=True)
         self.peak_mb, self.over = 0.0, threading.Event()
 
+    def __enter__(self) -> Memory:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.over.set()
+
     def run(self) -> None:
         import psutil
 
@@ -616,22 +635,49 @@ class Memory(threading.Thread):
             self.peak_mb = max(self.peak_mb, total / 2**20)
 
 
+def processes(study: Study, workers: int) -> tuple[int, int]:
+    """How many processes side by side, 0 being as many as suit the machine; threads of each."""
+    import torch
+
+    cores = os.cpu_count() or 1
+    cuda = torch.cuda.is_available() and study.base.loop.device != "cpu"
+    workers = workers or (min(4, cores) if cuda else cores)
+    return workers, max(cores // workers, 1)
+
+
+def admits(before: Study, now: Study) -> bool:
+    """Whether a study is the one before, or that with more rows.
+
+    One with fewer is not: a row that came back later, changed, would find its old scores.
+    """
+    one, other = before.science(), now.science()
+    rows = one.pop("rows"), other.pop("rows")
+    return one == other and all(row in rows[1] for row in rows[0])
+
+
 def carry_out(
     study: Study,
     folder: Path,
     *,
     resume: bool = False,
+    keep_going: bool = False,
+    retry: bool = False,
     workers: int = 0,
     command: str = "",
     trained: Path | None = None,
     on_data: Callable[[str, int, int], None] | None = None,
     sentences: Callable[[list[dict[str, Any]]], list[str]] | None = None,
-) -> Iterator[Event | dict[str, Any]]:
+) -> Generator[Event | dict[str, Any], None, None]:
     """Train and examine every row; yields events, rows as they are measured, and the summary.
 
     Args:
         folder: the study's folder.
         resume: continue what is there; otherwise a folder that holds a study is refused.
+        keep_going: a row of which a job breaks is left out of the table and named in the summary's
+            ``failed``, a list of ``{"row", "job", "error"}``; the others are measured. What broke
+            in an earlier session counts as broken. The study that the folder holds may be one of
+            fewer rows.
+        retry: what broke in an earlier session is tried again.
         workers: processes side by side; 0 means one per core, or one on a GPU.
         command: what the user typed, for the record.
         trained: a run folder to measure as it is, as the last row.
@@ -645,28 +691,27 @@ def carry_out(
 
     Raises:
         BadInput: the folder holds a study and ``resume`` is off, or one of another configuration.
+        Failure: to keep going was asked for, and a job of the raw row broke.
     """
-    import torch
-
     file = folder / "config.toml"
     if file.exists() and not resume:
         raise BadInput(
             f"{folder} holds a study already; continue it with --resume, or name another "
             "with --out."
         )
-    if file.exists() and resolve_study(read_toml(file)).science() != study.science():
-        raise BadInput(
-            f"{folder} holds a study of another configuration; name another folder with --out."
-        )
-    memory = Memory()
-    memory.start()
+    if file.exists():
+        before = resolve_study(read_toml(file))
+        if before.science() != study.science() and not (keep_going and admits(before, study)):
+            raise BadInput(
+                f"{folder} holds a study of another configuration; name another folder with --out."
+            )
     seconds = (
         json.loads((folder / "seconds.json").read_text())
         if (folder / "seconds.json").exists()
         else {}
     )
     begin = time.monotonic()
-    with locked(folder):
+    with Memory() as memory, locked(folder):
         data = load_all(study, on_data)
         _enough_space(folder, data)
         _same_inputs(folder, data, trained)
@@ -681,14 +726,24 @@ def carry_out(
         names = {r.name: r for r in study.rows}
         rows: dict[str, dict[str, Any]] = {}
         told = False
-        cores = os.cpu_count() or 1
-        cuda = torch.cuda.is_available() and study.base.loop.device != "cpu"
-        workers = workers or (min(4, cores) if cuda else cores)
-        for event in run_jobs(jobs, workers, max(cores // workers, 1)):
+        broken = {} if retry or not keep_going else broken_jobs(folder)
+        failed: dict[str, dict[str, str]] = {}
+        for event in run_jobs(jobs, *processes(study, workers), keep_going, broken):
             yield event
             if event.kind == "end":
                 _book(folder, seconds, event.job.stage, event.seconds)
             row = event.job.arguments.get("row")
+            if event.error:
+                broken[event.because] = event.error
+                _note_broken(folder, broken)
+                if row == RAW:
+                    raise Failure(
+                        f"The raw row, which all others are measured against, cannot be measured: "
+                        f"{event.because}: {event.error}"
+                    )
+                if row:
+                    why = {"row": row, "job": event.because, "error": event.error}
+                    failed.setdefault(row, why)
             if event.kind in ("end", "reused") and row:
                 left[row] -= 1
                 if row == RAW and not told and (found := _early(study, folder, data)):
@@ -702,12 +757,31 @@ def carry_out(
                     yield {"row": rows[name]}
         _book(folder, seconds, "total", time.monotonic() - begin)
         memory.over.set()
-        ordered = [rows[r.name] for r in study.rows]
+        _note_broken(folder, broken)
+        for name in failed:
+            for big in (folder / "rows" / name).glob("*.npy"):
+                big.unlink()
+        ordered = [rows[r.name] for r in study.rows if r.name in rows]
+        lost = [failed[r.name] for r in study.rows if r.name in failed]
         yield {
             "summary": write_summary(
-                study, folder, data, ordered, seconds, memory, command, sentences
+                study, folder, data, ordered, lost, seconds, memory, command, sentences
             )
         }
+
+
+def broken_jobs(folder: Path) -> dict[str, str]:
+    """Names of the jobs that broke in a study's folder, and why."""
+    path = folder / "failed.json"
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def _note_broken(folder: Path, broken: dict[str, str]) -> None:
+    path = folder / "failed.json"
+    if broken:
+        checkpoint.write_atomically(path, json.dumps(broken, indent=1).encode())
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _early(study: Study, folder: Path, data: Data) -> dict[str, Any] | None:
@@ -781,6 +855,7 @@ def write_summary(
     folder: Path,
     data: Data,
     rows: list[dict[str, Any]],
+    failed: list[dict[str, str]],
     seconds: dict[str, float],
     memory: Memory,
     command: str,
@@ -813,6 +888,7 @@ def write_summary(
         ),
         "floor": _floor(data, raw_attackers),
         "rows": rows,
+        **({"failed": failed} if failed else {}),
         "sentences": [*_leaks(data), *(sentences(rows) if sentences else ())],
     }
     about = {
@@ -829,7 +905,7 @@ def write_summary(
             found = protocol.measurements(row, test, cfg.seeds, about)
             lines += [json.dumps(dataclasses.asdict(m)) for m in found]
     checkpoint.write_atomically(folder / "records.jsonl", ("\n".join(lines) + "\n").encode())
-    write_sheet(study, folder, splits)
+    write_sheet([row["name"] for row in rows], folder, splits)
     checkpoint.write_atomically(folder / "summary.json", json.dumps(summary, indent=1).encode())
     return summary
 
@@ -860,12 +936,12 @@ def _floor(data: Data, raw_attackers: metrics.Fits) -> dict[str, float | None]:
     )
 
 
-def write_sheet(study: Study, folder: Path, splits: Splits) -> None:
+def write_sheet(rows: list[str], folder: Path, splits: Splits) -> None:
     """``sheet.npz``: the same test clips under every row, (examples, T, H, W, 3) uint8 each."""
     sheet = {}
-    for row in study.rows:
-        with np.load(folder / "rows" / row.name / "examples.npz", allow_pickle=False) as file:
-            sheet[row.name] = file["frames"]
+    for row in rows:
+        with np.load(folder / "rows" / row / "examples.npz", allow_pickle=False) as file:
+            sheet[row] = file["frames"]
     labels = [splits.test.action_names[splits.test.actions[i]] for i in examples(splits)]
     np.savez_compressed(folder / "sheet.npz", labels=np.array(labels), **sheet)
 
@@ -880,7 +956,7 @@ def adopt(run_folder: Path) -> dict[str, Any]:
     values = read_toml(run_folder / "config.toml")
     method = values.pop("method")
     name = run_folder.resolve().name
-    if name == RAW or not _names_a_folder(name):
+    if name == RAW or not names_a_folder(name):
         name = str(method["name"])
     row = {"name": name, "method": method}
     return {"title": f"{row['name']} beside raw video", **values, "rows": [row]}
@@ -890,7 +966,9 @@ def clear(folder: Path) -> None:
     """Remove a study that was carried out here; only files that a study writes."""
     for name in ("raw", "rows", "methods"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    files = ("config.toml", "data.json", "seconds.json", "records.jsonl", "sheet.npz")
+    files = (
+        "config.toml", "data.json", "seconds.json", "failed.json", "records.jsonl", "sheet.npz",
+    )  # fmt: skip
     for name in (*files, "summary.json"):
         (folder / name).unlink(missing_ok=True)
 

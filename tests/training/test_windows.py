@@ -62,6 +62,31 @@ def test_a_video_is_its_own_frames():
     assert data.video(2, 5, 8)[:, 0, 0, 0].tolist() == [65, 66, 67]
 
 
+def test_a_second_window_begins_elsewhere():
+    """The first is what training sees; the other has another start, each of them equally often."""
+    items = [i for i, n in enumerate(LENGTHS) if n > 1]
+    seen = {item: dict[tuple[int, int], int]() for item in items}
+    for step in range(600):
+        draws = [generator(0, which, step) for which in ("starts", "other starts")]
+        one, other = windows.two(ragged(), items, CFG, *draws)
+        alone = windows.random(ragged(), items, CFG, generator(0, "starts", step))
+        assert torch.equal(one, alone)
+        for item, a, b in zip(items, told(one), told(other), strict=True):
+            begin, elsewhere = a[0] - 30 * item, b[0] - 30 * item
+            assert begin != elsewhere
+            assert b == by_hand(item, elsewhere)
+            pair = begin, elsewhere
+            seen[item][pair] = seen[item].get(pair, 0) + 1
+    # The video of 11 has 5 starts: 20 ordered pairs, 30 times each. That of 3 has one start, and
+    # then any of its other frames.
+    assert len(seen[0]) == 20
+    assert all(10 <= count <= 55 for count in seen[0].values())
+    assert set(seen[1]) == {(0, 1), (0, 2)}
+    assert set(seen[4]) == {(0, k) for k in range(1, 7)}
+    with pytest.raises(BadInput, match="ragged/test has one frame; a second window needs two"):
+        windows.two(ragged(), [3], CFG, generator(0), generator(1))
+
+
 def test_training_windows_begin_anywhere_they_fit():
     """A span of 7: the video of 11 has 5 starts, that of 12 six; shorter ones run to and fro."""
     data, seen = ragged(), {item: dict[int, int]() for item in range(len(LENGTHS))}

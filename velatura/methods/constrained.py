@@ -44,6 +44,7 @@ from velatura.training.players import Players, frozen
 from velatura.transforms import standardise
 
 BUDGET = "adversaries"
+FEATURES = True  # a frozen teacher, and a target that shows its features
 
 
 @config

@@ -9,10 +9,11 @@ Tan and Le, 2019, https://arxiv.org/abs/1905.11946; lite0 is its form for small 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,10 @@ class Config:
     in training."""
     size: Annotated[int, Field(ge=32, le=512)] = 64
     """Shorter side to which smaller frames are enlarged, pixels."""
+    frozen: bool = False
+    """Leave the encoder as its weights are: the head alone learns, a linear probe."""
+
+    LATER: ClassVar[Mapping[str, Any]] = {"frozen": False}
 
 
 def encoder(cfg: Config) -> nn.Module:
@@ -66,6 +71,8 @@ class Lite0(nn.Module):
         if cfg.weights:
             _fill(self.net, _file(cfg.weights))
         self.net.classifier = nn.Identity()
+        if cfg.frozen:
+            self.net.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Lite0:
         super().train(mode)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from pydantic import Field
@@ -67,6 +68,7 @@ class Batch:
         attributes: (B, K) float, 0 or 1.
         first, second: (B, C, H, W) two views of frames of other clips, or of private images, for
             the budget branch.
+        told: (B, M) float, the attributes of those images; None where there are no images.
     """
 
     clips: Float[Tensor, "b t c h w"]
@@ -74,6 +76,7 @@ class Batch:
     attributes: Float[Tensor, "b k"]
     first: Float[Tensor, "b c h w"]
     second: Float[Tensor, "b c h w"]
+    told: Float[Tensor, "b m"] | None = None
 
 
 class Batches:
@@ -96,7 +99,7 @@ class Batches:
         world: int = 1,
         images: ClipSet | None = None,
     ):
-        self.viewed = data if images is None else images
+        self.images, self.viewed = images, data if images is None else images
         self.view_window = windows.of(self.viewed, cfg)
         for part, window in ((data, cfg), (self.viewed, self.view_window)):
             if cfg.batch > len(part):
@@ -127,11 +130,9 @@ class Batches:
         cfg = self.cfg
         stored = windows.random(self.data, items, cfg, generator(self.seed, "starts", step))
         clips = windows.varied(stored, cfg, generator(self.seed, "augment", step))
+        looked_at = self._items(step, "views").numpy()
         others = windows.random(
-            self.viewed,
-            self._items(step, "views").numpy(),
-            self.view_window,
-            generator(self.seed, "view starts", step),
+            self.viewed, looked_at, self.view_window, generator(self.seed, "view starts", step)
         )
         first, second = transforms.two_views(
             others,
@@ -143,8 +144,35 @@ class Batches:
         parts = (
             clips,
             torch.from_numpy(self.data.actions[items]),
-            torch.from_numpy(self.data.attributes[items]).float(),
+            _marks(self.data, items),
             first,
             second,
+            *([] if self.images is None else [_marks(self.images, looked_at)]),
         )
-        return Batch(*(part[self.mine].to(self.device, non_blocking=True) for part in parts))
+        return Batch(*map(self._share, parts))
+
+    def again(self, step: int) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b t c h w"]]:
+        """The clips of a step once more: the same frames, and other frames of the same videos.
+
+        Both are augmented anew. Where a video is no longer than the window, the other frames are
+        the same ones begun elsewhere: it runs back and forth.
+
+        Raises:
+            BadInput: a video is one frame long: it has no other frames.
+        """
+        items = self._items(step, "clips").numpy()
+        draw = generator(self.seed, "starts", step), generator(self.seed, "other starts", step)
+        same, other = windows.two(self.data, items, self.cfg, *draw)
+        shown = [
+            windows.varied(clips, self.cfg, generator(self.seed, f"augment {which}", step))
+            for which, clips in (("same", same), ("other", other))
+        ]
+        return self._share(shown[0]), self._share(shown[1])
+
+    def _share(self, joint: Tensor) -> Tensor:
+        """This rank's part of the joint batch, on the device."""
+        return joint[self.mine].to(self.device, non_blocking=True)
+
+
+def _marks(data: ClipSet, items: np.ndarray) -> Tensor:
+    return torch.from_numpy(data.attributes[items]).float()

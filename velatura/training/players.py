@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import nn
@@ -22,7 +23,9 @@ class Players:
         f_B: the privacy branch. Self-supervised: frames (N, C, H, W) to embeddings (N, D).
             Supervised: a ``ModuleList`` of adversaries, clips to attribute logits (B, K).
         teacher: f_T as it was on raw clips; never moves. For methods that want one.
-        prevalence: (K,) share of training clips that carry each attribute.
+        prevalence: (K,) share of training clips, or images, that carry each attribute.
+        bearer: what carries the attributes that adversaries learn: the clips, or the images of the
+            budget branch.
     """
 
     f_A: nn.Module
@@ -30,6 +33,7 @@ class Players:
     f_B: nn.Module
     teacher: nn.Module | None = None
     prevalence: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+    bearer: Literal["clips", "images"] = "clips"
 
     def modules(self) -> dict[str, nn.Module]:
         """The networks by name; the teacher only where there is one."""

@@ -18,12 +18,12 @@ from torch import Tensor
 from velatura import transforms
 from velatura.errors import BadInput
 from velatura.layout import ClipSet
-from velatura.video.clips import clip_indices, random_start, starts
+from velatura.video.clips import clip_indices, random_start, span, starts
 
 if TYPE_CHECKING:
     from velatura.training.batches import Config
 
-__all__ = ["central", "check", "even", "random", "varied"]
+__all__ = ["central", "check", "even", "random", "two", "varied"]
 
 KEPT = 0.8  # of the picture's sides, in a test: the mean of what training crops (paper, section 4)
 
@@ -67,6 +67,33 @@ def random(
     return _read(data, items, cfg, [random_start(n, cfg.frames, cfg.stride, u) for n, u in pairs])
 
 
+def two(
+    data: ClipSet,
+    items: Sequence[int] | np.ndarray,
+    cfg: Config,
+    first: torch.Generator,
+    second: torch.Generator,
+) -> tuple[UInt8[Tensor, "b t c h w"], UInt8[Tensor, "b t c h w"]]:
+    """The windows that :func:`random` gives with ``first``, and others that begin elsewhere.
+
+    Elsewhere is uniform over the other starts that fit. In a video no longer than a window it is
+    any other frame, from where the video runs back and forth.
+
+    Raises:
+        BadInput: a video of one frame.
+    """
+    begin, others = [], []
+    draws = [torch.rand(len(items), generator=g).tolist() for g in (first, second)]
+    for length, u, v in zip(data.lengths[items].tolist(), *draws, strict=True):
+        if length < 2:
+            raise BadInput(f"A video of {data.name} has one frame; a second window needs two.")
+        begin.append(random_start(length, cfg.frames, cfg.stride, u))
+        fit = length - span(cfg.frames, cfg.stride) + 1
+        places = fit if fit > 1 else length
+        others.append((begin[-1] + 1 + int(v * (places - 1))) % places)
+    return _read(data, items, cfg, begin), _read(data, items, cfg, others)
+
+
 def even(
     data: ClipSet, items: Sequence[int] | np.ndarray, cfg: Config, count: int = 1
 ) -> Iterator[UInt8[Tensor, "b t c h w"]]:
@@ -74,9 +101,9 @@ def even(
 
     Where no video is longer than a window, all would be the same: then it is one.
     """
-    span = (cfg.frames - 1) * cfg.stride + 1
+    reach = span(cfg.frames, cfg.stride)
     places = [starts(int(n), cfg.frames, cfg.stride, count) for n in data.lengths[items]]
-    for k in range(count if data.lengths.max(initial=0) > span else 1):
+    for k in range(count if data.lengths.max(initial=0) > reach else 1):
         yield _read(data, items, cfg, [place[k] for place in places])
 
 

@@ -1,0 +1,116 @@
+"""What every method's anonymizer promises once it is built: fixed, or learned and moved a little."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from velatura import plugins
+from velatura.experiment import build_anonymizer, learns, resolve
+
+METHODS = plugins.names("methods")
+# Networks that a method is made for, as small as they go; every other one gets a small gated U-Net.
+NETWORKS: dict[str, dict[str, Any]] = {
+    "bdq": {"name": "bdq"},
+    "stprivacy": {"name": "tubelet_vit", "patch": 8, "width": 24, "depth": 3, "heads": 3},
+}
+OPTIONS: dict[str, dict[str, Any]] = {}  # of a method, where its defaults do not do
+# What a frame becomes depends on others of its clip: that is what these methods are.
+LOOKS_AROUND = {"bdq", "frame_difference", "penalty_released", "stprivacy"}
+KEYED = {"noise"}  # the same noise in each frame of a clip: permuted frames are another clip
+WANTS_PEOPLE = {"blacken", "blur_people"}
+EIGHT = 8  # frames: two tubelets of 2, and as long as the demo's clips
+
+each_method = pytest.mark.parametrize("name", METHODS)
+
+
+def built(name: str) -> nn.Module:
+    """The method's anonymizer; a learned one with weights as after some steps, not as at first."""
+    torch.manual_seed(0)
+    values: dict[str, Any] = {"method": {"name": name, **OPTIONS.get(name, {})}}
+    values["anonymizer"] = NETWORKS.get(name, {"name": "gated_unet", "width": 4, "gate_bias": 1.0})
+    run = resolve(values)
+    network = build_anonymizer(run)
+    if learns(run):
+        for weight in network.parameters():
+            weight.data += 0.02 * torch.randn(weight.shape)
+    return network.eval().requires_grad_(False)
+
+
+def clips(b: int = 3, t: int = EIGHT, seed: int = 0) -> Tensor:
+    """Video in bytes: neighbours in time share most of the picture."""
+    draw = torch.Generator().manual_seed(seed)
+    still = torch.rand(b, 1, 3, 16, 16, generator=draw)
+    moving = torch.rand(b, t, 3, 16, 16, generator=draw)
+    return ((0.8 * still + 0.2 * moving) * 255).round() / 255
+
+
+def through(name: str, network: nn.Module, video: Tensor) -> Tensor:
+    if name not in WANTS_PEOPLE:
+        return network(video)
+    people = torch.zeros(*video.shape[:2], *video.shape[3:])
+    people[..., 4:12, 5:9] = 1
+    return network(video, people)
+
+
+@each_method
+def test_shape_and_range_are_kept(name: str):
+    video = clips()
+    out = through(name, built(name), video)
+    assert out.shape == video.shape
+    assert out.dtype == torch.float32
+    assert float(out.min()) >= 0
+    assert float(out.max()) <= 1
+
+
+@each_method
+def test_evaluation_is_deterministic_and_leaves_its_input(name: str):
+    video, network = clips(), built(name)
+    before = video.clone()
+    once = through(name, network, video)
+    torch.manual_seed(7)
+    assert torch.equal(once, through(name, network, video))
+    assert torch.equal(video, before)
+
+
+@each_method
+def test_an_item_does_not_depend_on_another(name: str):
+    video, network = clips(), built(name)
+    together = through(name, network, video)
+    alone = torch.cat([through(name, network, clip[None]) for clip in video])
+    torch.testing.assert_close(together, alone, atol=1.01 / 255, rtol=0)
+    assert float((together - alone).abs().mean()) < 1e-4  # a rounding here and there
+    changed = through(name, network, torch.cat([video[:1], clips(2, seed=9)]))
+    torch.testing.assert_close(changed[:1], together[:1], atol=1.01 / 255, rtol=0)
+
+
+@each_method
+def test_a_frame_wise_one_commutes_with_permuting_frames(name: str):
+    if name in KEYED:
+        pytest.skip("keyed to the clip: a permuted clip is another clip")
+    video, network = clips(), built(name)
+    order = torch.randperm(EIGHT, generator=torch.Generator().manual_seed(3))
+    commutes = torch.allclose(
+        through(name, network, video[:, order]),
+        through(name, network, video)[:, order],
+        atol=1.01 / 255, rtol=0,
+    )  # fmt: skip
+    assert commutes == (name not in LOOKS_AROUND)
+
+
+@each_method
+def test_the_order_of_colours_survives(name: str):
+    """Red video is handed on with more red than blue, where colour is handed on at all."""
+    red = torch.zeros(1, EIGHT, 3, 16, 16)
+    red[:, :, 0] = 1
+    torch.manual_seed(0)
+    values: dict[str, Any] = {"method": {"name": name, **OPTIONS.get(name, {})}}
+    values["anonymizer"] = NETWORKS.get(name, {"name": "gated_unet", "width": 4})
+    network = build_anonymizer(resolve(values)).eval()  # as at first, near the identity
+    with torch.no_grad():
+        r, _, b = through(name, network, red)[0].mean((0, 2, 3)).tolist()
+    greys = {"blacken", "constant", "grey", "frame_difference", "bdq", "noise", "stprivacy"}
+    assert r > b or (name in greys and abs(r - b) < 0.5)
