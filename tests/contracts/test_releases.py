@@ -1,7 +1,9 @@
-"""What every method's anonymizer promises once it is built: fixed, or learned and moved a little."""
+"""What every method's anonymizer promises: a fixed one, and a learned one moved a little."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,15 @@ METHODS = plugins.names("methods")
 # Networks that a method is made for, as small as they go; every other one gets a small gated U-Net.
 NETWORKS: dict[str, dict[str, Any]] = {
     "bdq": {"name": "bdq"},
-    "stprivacy": {"name": "tubelet_vit", "patch": 8, "width": 24, "depth": 3, "heads": 3},
+    "stprivacy": {
+        "name": "tubelet_vit",
+        "patch": 8,
+        "width": 24,
+        "depth": 3,
+        "heads": 3,
+        "size": 16,
+        "pruning": [1, 2],
+    },
 }
 OPTIONS: dict[str, dict[str, Any]] = {}  # of a method, where its defaults do not do
 # What a frame becomes depends on others of its clip: that is what these methods are.
@@ -114,3 +124,16 @@ def test_the_order_of_colours_survives(name: str):
         r, _, b = through(name, network, red)[0].mean((0, 2, 3)).tolist()
     greys = {"blacken", "constant", "grey", "frame_difference", "bdq", "noise", "stprivacy"}
     assert r > b or (name in greys and abs(r - b) < 0.5)
+
+
+def test_the_page_of_methods_names_them_all_and_tests_that_exist():
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "methods.md").read_text()
+    rows = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert rows == set(METHODS)
+    sources = [path.read_text() for path in (root / "tests").rglob("test_*.py")]
+    names = {path.name for path in (root / "tests").rglob("test_*.py")}
+    for name in re.findall(r"`(test_\w+)`", page):
+        assert any(f"def {name}(" in text for text in sources), name
+    for name in re.findall(r"`(test_\w+\.py)`", page):
+        assert name in names, name
