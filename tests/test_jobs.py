@@ -41,6 +41,10 @@ def wrong(job: str, folder: str) -> None:
     raise BadInput(f"{job} cannot be done; try another.")
 
 
+def odd(job: str, folder: str) -> None:
+    raise ZeroDivisionError(f"of {job}\nin two lines")
+
+
 def killed(job: str, folder: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -139,6 +143,74 @@ def test_a_killed_worker_is_a_sentence(tmp_path: Path):
     assert not (tmp_path / "y").exists()
 
 
+def kinds_of(events: list[Event]) -> dict[str, list[str]]:
+    """What was told of each job, without its progress."""
+    told: dict[str, list[str]] = {}
+    for event in events:
+        if event.kind != "progress":
+            told.setdefault(event.job.name, []).append(event.kind)
+    return told
+
+
+def test_what_breaks_takes_along_what_needs_it_and_no_more(tmp_path: Path):
+    at = {"folder": str(tmp_path)}
+    (tmp_path / "there").touch()
+    jobs = [
+        Job("far", "a", note, at, ("near",)),
+        Job("near", "a", note, at, ("x", "fine")),
+        Job("x", "a", wrong, at),
+        Job("y", "a", odd, at),
+        Job("fine", "a", note, at),
+        Job("later", "a", note, at, ("fine",)),
+        Job("there", "a", wrong, at, ("x",), (tmp_path / "there").exists),
+    ]
+    events = list(run(jobs, 2, 1, keep_going=True))
+    assert children() == []
+    assert kinds_of(events) == {
+        "x": ["start", "failed"],
+        "y": ["start", "failed"],
+        "near": ["skipped"],
+        "far": ["skipped"],
+        "fine": ["start", "end"],
+        "later": ["start", "end"],
+        "there": ["reused"],
+    }
+    lost = {e.job.name: (e.because, e.error) for e in events if e.error}
+    why = ("x", "x cannot be done; try another.")
+    assert lost == {"x": why, "near": why, "far": why, "y": ("y", "ZeroDivisionError: of y")}
+
+
+def test_a_killed_worker_loses_its_own_job_alone(tmp_path: Path):
+    """The one beside it ends, another takes its place, and what was killed is not tried again."""
+    at = {"folder": str(tmp_path)}
+    jobs = [
+        Job("beside", "a", note, {**at, "wait": 3.0}),
+        Job("x", "a", killed, at),
+        Job("after x", "a", note, at, ("x",)),
+        Job("x2", "a", killed, at),
+        Job("later", "a", note, at),
+    ]
+    events = list(run(jobs, 2, 1, keep_going=True))
+    assert children() == []
+    assert kinds_of(events) == {
+        "beside": ["start", "end"],
+        "x": ["start", "failed"],
+        "after x": ["skipped"],
+        "x2": ["start", "failed"],
+        "later": ["start", "end"],
+    }
+    assert {e.error for e in events if e.error} == {
+        "Its worker process was killed, perhaps for want of memory."
+    }
+
+
+def test_what_is_known_to_fail_is_not_tried():
+    jobs = [Job("x", "a", wrong), Job("y", "a", note, {}, ("x",))]
+    events = list(run(jobs, 1, 1, keep_going=True, failed={"x": "It did before."}))
+    assert kinds_of(events) == {"x": ["failed"], "y": ["skipped"]}
+    assert [(e.because, e.error) for e in events] == [("x", "It did before.")] * 2
+
+
 def test_whoever_stops_listening_stops_the_work(tmp_path: Path):
     events = run([Job("x", "a", long, {"folder": str(tmp_path)})], 1, 1)
     for event in events:
@@ -159,7 +231,9 @@ sys.path.insert(0, {tests!r})
 from velatura.jobs import Job, run
 import test_jobs
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    {plant}
     jobs = [Job(name, "a", test_jobs.long, {{"folder": sys.argv[1]}}) for name in ("a", "b")]
     try:
         for event in run(jobs, 2, 1):
@@ -169,9 +243,25 @@ if __name__ == "__main__":
 """
 
 
-def parent(tmp_path: Path, slow: bool = False) -> subprocess.Popen[str]:
+# A signal comes as a worker is there and does not yet know what for; another thread may take it.
+STRIKE = """
+    import os, threading
+    from multiprocessing import util
+    begin = util.spawnv_passfds
+    def struck(*args):
+        number = begin(*args)
+        if "spawn_main" in str(args):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.3)
+        return number
+    util.spawnv_passfds = struck
+    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+"""
+
+
+def parent(tmp_path: Path, slow: bool = False, plant: str = "") -> subprocess.Popen[str]:
     script = tmp_path / "parent.py"
-    script.write_text(PARENT.format(tests=str(Path(__file__).parent), slow=slow))
+    script.write_text(PARENT.format(tests=str(Path(__file__).parent), slow=slow, plant=plant))
     return subprocess.Popen(
         [sys.executable, str(script), str(tmp_path)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -220,6 +310,16 @@ def test_ctrl_c_while_workers_start_is_quiet(tmp_path: Path):
             os.killpg(process.pid, signal.SIGKILL)
     assert (process.returncode, err) == (130, "")
     assert psutil.wait_procs(family, timeout=30)[1] == []
+
+
+def test_a_signal_while_a_worker_is_begun_is_quiet(tmp_path: Path):
+    process = parent(tmp_path, plant=STRIKE)
+    try:
+        out, err = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert (process.returncode, out, err) == (130, "", "")
 
 
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path):
