@@ -99,6 +99,16 @@ def test_a_name_of_the_package_wins_over_a_folder_of_that_name(clip: Path):
     assert all(np.abs(c.astype(int) - scene(i)).mean() > 10 for i, c in enumerate(copies))
 
 
+def test_another_runtime_on_the_same_cpu(clip: Path):
+    pytest.importorskip("openvino")
+    copies = {}
+    for device, said in (("cpu", "cpu (onnxruntime)"), ("openvino", "cpu (openvino)")):
+        done = anonymize(clip, "--model", "light", "--device", device, "--overwrite")
+        assert done.stdout.startswith(f"light; on {said}")
+        copies[device] = np.stack(pictures(clip.with_name("clip.anon.mp4"))).astype(int)
+    assert np.abs(copies["cpu"] - copies["openvino"]).mean() < 0.5
+
+
 def test_the_list_of_modes():
     lines = velatura("anonymize", "--list").stdout.splitlines()
     assert [line for line in lines if "(default)" in line][0].startswith("silhouette")
@@ -120,7 +130,8 @@ def test_the_list_of_modes():
         (["clip.mp4", "--start", "2", "--end", "1"], "nothing from second 2"),
         (["clip.mp4", "--out", "clip.webm"], "must end in .mp4"),
         (["clip.mp4", "--device", "gpu"], "No value of --device"),
-        (["clip.mp4", "--device", "cuda"], "no network to run on a GPU"),
+        (["clip.mp4", "--device", "cuda"], "no network to run by cuda"),
+        (["clip.mp4", "--device", "openvino"], "no network to run by openvino"),
         (["clip.mp4", "--scale", "-1"], "--scale"),
         (["clip.mp4", "--owerwrite"], "--overwrite"),
         ([], "Name a video"),

@@ -356,12 +356,13 @@ def test_a_file_nested_without_end_is_refused(tmp_path: Path):
 def test_what_is_not_there_is_said(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch):
     assert "No model at" in refused(tmp_path / "nothing.onnx")
     assert "is no file" in refused(tmp_path)
-    assert "device is auto, cpu or cuda, not 'tpu'" in refused(path, device="tpu")
+    assert "device is auto, cpu, cuda or openvino, not 'tpu'" in refused(path, device="tpu")
     assert "scale must be 0 or more, not -1" in refused(path, scale=-1)
     assert "runtime is onnxruntime or openvino" in refused(path, runtime="tensorrt")
     assert "device cuda: openvino has no CUDA" in refused(path, device="cuda", runtime="openvino")
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert "pip install openvino" in refused(path, runtime="openvino")
+    assert "pip install openvino" in refused(path, device="openvino")
 
 
 def test_a_gpu_that_is_asked_for_is_obtained_or_it_is_an_error(path: Path):

@@ -154,7 +154,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
 
 
 def test_a_gpu_for_a_filter_is_refused():
-    with pytest.raises(BadInput, match="no network to run on a GPU"):
+    with pytest.raises(BadInput, match="no network to run by cuda"):
         Anonymizer.load("blur", device="cuda")
 
 

@@ -63,8 +63,8 @@ class Anonymizer:
             what: a name that ``names()`` lists, ``"default"``, or a path that ends in ``.onnx``.
             scale: pixels of the shorter side that it is shown; None is the size at which it
                 was measured, 0 the video's own.
-            device: ``"auto"``, ``"cpu"`` or ``"cuda"``; one that is asked for and not there is
-                an error, never another one in its place.
+            device: ``"auto"``, ``"cpu"``, ``"cuda"``, or ``"openvino"``: the CPU, by that runtime;
+                one that is asked for and not there is an error, never another one in its place.
             threads: of the CPU; 0 is all.
 
         Raises:
@@ -75,8 +75,8 @@ class Anonymizer:
 
         text = DEFAULT if what == "default" else str(what)
         if text in MODES:
-            if device == "cuda":
-                raise BadInput(f"{text} has no network to run on a GPU; use --device cpu.")
+            if device in ("cuda", "openvino"):
+                raise BadInput(f"{text} has no network to run by {device}; use --device cpu.")
             return MODES[text](scale=scale)
         from velatura.deploy import model
 

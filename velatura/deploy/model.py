@@ -93,7 +93,7 @@ class Model(Anonymizer):
             path: what ``velatura export`` wrote.
             scale: pixels of the shorter side that it is shown; None is the size at which it was
                 measured, 0 the video's own.
-            device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+            device: ``"auto"``, ``"cpu"``, ``"cuda"``, or ``"openvino"``: the CPU, by that runtime.
             threads: frames or tiles side by side; 0 is one on each core.
             runtime: ``"onnxruntime"`` or ``"openvino"``; their answers may differ by a level.
             pixels: of a tile, at most; 0 chooses. The answer does not depend on it.
@@ -106,8 +106,10 @@ class Model(Anonymizer):
         for value, what in ((scale or 0, "scale"), (threads, "threads"), (pixels, "pixels")):
             if value < 0:
                 raise BadInput(f"{what} must be 0 or more, not {value}.")
-        if device not in ("auto", "cpu", "cuda"):
-            raise BadInput(f"device is auto, cpu or cuda, not {device!r}.")
+        if device not in ("auto", "cpu", "cuda", "openvino"):
+            raise BadInput(f"device is auto, cpu, cuda or openvino, not {device!r}.")
+        if device == "openvino":
+            device, runtime = "cpu", "openvino"
         content = _read(path)
         self.about = read_about(content, str(path))
         self.name, self.card = self.about.name, self.about.card
