@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from velatura.errors import BadInput
-
-__all__ = ["Budget", "FrameAnonymizer", "FrameClassifier", "eight_bits", "normalise"]
+__all__ = [
+    "Budget", "FrameAnonymizer", "FrameClassifier", "ImageNetEncoder", "Native", "eight_bits",
+    "normalise",
+]  # fmt: skip
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Native(NamedTuple):
+    """What a network was made for; `velatura models` gives its size and cost at this.
+
+    Attributes:
+        side: height and width, pixels.
+        frames: of a clip; 1 where the network looks at frames.
+        classes: of the published head; 0 where it has none.
+        library: names of weights that the network's library has.
+    """
+
+    side: int
+    frames: int = 1
+    classes: int = 0
+    library: tuple[str, ...] = ()
 
 
 def normalise(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
@@ -128,28 +144,3 @@ class ImageNetEncoder(nn.Module):
     def forward(self, frames: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
         features: Tensor = self.net(normalise(frames, IMAGENET_MEAN, IMAGENET_STD))
         return features
-
-
-def torchvision_encoder(name: str, weights: str) -> ImageNetEncoder:
-    """One of torchvision's ResNets without its head, with weights by the library's name."""
-    from velatura.torchvision_guard import ensure
-
-    ensure()
-    from torchvision.models import get_model
-
-    with offline_hint(f"the weights {weights!r} of {name}"):
-        net = get_model(name, weights=weights or None)
-    width = net.fc.in_features
-    net.fc = nn.Identity()
-    return ImageNetEncoder(net, width)
-
-
-@contextmanager
-def offline_hint(what: str) -> Iterator[None]:
-    """Turn a library's failed download, or unknown name, into one clear sentence."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(
-            f"Could not get {what}: {error}. Check the name and the network, or leave it empty."
-        ) from None

@@ -18,6 +18,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from velatura.config import config
+from velatura.models._parts import Native
+
+NATIVE = Native(side=48, frames=8, classes=10)
 
 
 @config

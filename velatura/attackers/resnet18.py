@@ -1,0 +1,16 @@
+"""Looks at frames with a ResNet-18, the lightest of the family; from scratch, or from weights that
+are named in ``[evaluation.networks.resnet18]``."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from velatura.models import resnet18
+from velatura.models.resnet18 import Config
+
+__all__ = ["Config", "network"]
+
+
+def network(cfg: Config, outputs: int) -> nn.Module:
+    """Clips (B, T, C, H, W) in [0, 1] to logits (B, outputs)."""
+    return resnet18.classifier(cfg, outputs)
