@@ -137,7 +137,7 @@ def _later() -> Iterator[None]:
     blocking does not help there, as another thread of ours may take the signal.
     """
     came: list[int] = []
-    handlers: dict[int, Any] = {}
+    handlers: dict[signal.Signals, Any] = {}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         if threading.current_thread() is threading.main_thread():
@@ -149,8 +149,8 @@ def _later() -> Iterator[None]:
         for number, handler in handlers.items():
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for number in came:
-            signal.raise_signal(number)
+        for late in came:
+            signal.raise_signal(late)
 
 
 class _Worker:

@@ -1,22 +1,29 @@
-"""A study on the terminal: a bar for each stage, a picture, and each row as it is measured."""
+"""Studies on the terminal: bars, a picture, and each row as it is measured."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from velatura.jobs import Event
+from velatura.report.findings import label
 from velatura.report.page import write_report
 from velatura.report.tables import terminal_table
 from velatura.study import Study, carry_out, typed
+from velatura.sweep import Cell, Grid, Pace, State
+from velatura.sweep import carry_out as sweep_out
 
-__all__ = ["show"]
+__all__ = ["say_cells", "show", "show_sweep"]
 
 
 def show(
@@ -49,16 +56,17 @@ def show(
     summary: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     try:
-        with bars:
-            for event in carry_out(
-                study,
-                folder,
-                resume=resume,
-                workers=workers,
-                command=typed(),
-                on_data=on_data,
-                **more,
-            ):
+        work = carry_out(
+            study,
+            folder,
+            resume=resume,
+            workers=workers,
+            command=typed(),
+            on_data=on_data,
+            **more,
+        )
+        with bars, closing(work):
+            for event in work:
                 if isinstance(event, Event):
                     _advance(bars, tasks, parts, event)
                 elif "splits" in event:
@@ -142,3 +150,188 @@ def _picture(console: Console, clip: np.ndarray) -> None:
                 line.append("▀", f"rgb({a[0]},{a[1]},{a[2]}) on rgb({b[0]},{b[1]},{b[2]})")
             line.append(" ")
         console.print(line)
+
+
+def show_sweep(
+    grid: Grid, out: Path, *, workers: int, only: Sequence[str], retry: bool, as_json: bool
+) -> bool:
+    """Carry a sweep out under progress bars; True if every row of its cells was measured.
+
+    Prints rows as they come and, at the end, the table over seeds and what failed.
+
+    Raises:
+        KeyboardInterrupt: with a sentence that says how to go on.
+    """
+    console = Console(stderr=as_json)
+    board = _Board(console)
+    summary: dict[str, Any] = {}
+    work = sweep_out(
+        grid, out, workers=workers, only=only, retry=retry, command=typed(), on_data=board.data
+    )
+    try:
+        with board.bars, closing(work):
+            for event in work:
+                if isinstance(event, Event):
+                    board.job(event)
+                elif "cells" in event:
+                    board.cells(event["cells"], event["pace"])
+                elif "begin" in event:
+                    board.begin(event["begin"].name)
+                elif "jobs" in event:
+                    board.bars.update(board.jobs, total=len(event["jobs"]))
+                elif "row" in event:
+                    board.say(_line(event["row"]))
+                elif "end" in event:
+                    board.end(event["state"], event["error"])
+                    if (event["end"].folder / "summary.json").exists():
+                        write_report(event["end"].folder)
+                elif "sweep" in event:
+                    summary = event["sweep"]
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"Interrupted; what was finished is in {out}. Run the same command to go on."
+        ) from None
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        for world, rows in summary["worlds"].items():
+            if rows:
+                console.print(_over_seeds(world, rows))
+    whole = True
+    for name, state in board.states.items():
+        for what, why in {**state.failed, "": board.errors.get(name)}.items():
+            if why:
+                whole = False
+                told = f"{name}  {what} failed: {why}" if what else f"{name} failed: {why}"
+                console.print(told, markup=False, soft_wrap=True)
+    if not whole:
+        console.print("Rows that failed are tried again with --retry.")
+    return whole
+
+
+class _Board:
+    """What a sweep shows while it works: how many cells are over, and the jobs of the present one.
+
+    Attributes:
+        jobs: the bar of the present cell, or of the steps that are timed before.
+        states, errors: of cells, by name.
+    """
+
+    def __init__(self, console: Console):
+        self.bars = Progress(
+            TextColumn("{task.description:<24}"),
+            BarColumn(24),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", style="dim"),
+            console=console,
+        )
+        self.whole = self.bars.add_task("cells", total=None, note="", visible=False)
+        self.jobs = self.bars.add_task("time a step", total=None, note="", visible=False)
+        self.states: dict[str, State] = {}
+        self.errors: dict[str, str] = {}
+        self._read: dict[str, Any] = {}
+        self._cell = ""
+        self._pace: Pace | None = None
+        self._over = 0
+        self._running: dict[str, float] = {}  # to the share that is done
+
+    def say(self, text: str) -> None:
+        """A line above the bars."""
+        before = f"{self._cell}  " if self._cell else ""
+        self.bars.console.print(before + text, markup=False, highlight=False, soft_wrap=True)
+
+    def data(self, stage: str, done: int, total: int) -> None:
+        """Data is rendered or decoded."""
+        if stage not in self._read:
+            self._read[stage] = self.bars.add_task(stage, note="")
+        self.bars.update(self._read[stage], completed=done, total=total, visible=done < total)
+
+    def cells(self, found: Sequence[tuple[Cell, State]], pace: Pace) -> None:
+        """All that there is to do."""
+        self.states, self._pace = {cell.name: state for cell, state in found}, pace
+        self.bars.update(self.whole, total=len(found), completed=self._finished(), visible=True)
+        plural = "" if len(found) == 1 else "s"
+        self.say(f"{len(found)} cell{plural}, {self._finished()} finished before.")
+
+    def begin(self, name: str) -> None:
+        """A cell."""
+        self._cell, self._over, self._running = name, 0, {}
+        self.bars.reset(self.jobs, description=name, total=None, note="", visible=True)
+
+    def job(self, event: Event) -> None:
+        """A job of the present cell moved on."""
+        if event.kind in ("start", "progress"):
+            share = event.done / event.total if event.total else 0.0
+            self._running[event.job.name] = min(share, 0.99)
+        else:
+            self._running.pop(event.job.name, None)
+            self._over += 1
+        if event.kind == "failed":
+            self.say(f"{event.job.name} failed: {event.error}")
+        self.bars.update(
+            self.jobs,
+            completed=self._over + sum(self._running.values()),
+            note=", ".join(self._running),
+            visible=True,
+        )
+        self.bars.update(self.whole, note=self._left())
+
+    def end(self, state: State, error: str) -> None:
+        """The present cell is over."""
+        self.states[self._cell] = state
+        if error:
+            self.errors[self._cell] = error
+        self.bars.update(self.whole, completed=self._finished())
+        parts = [f"{self._finished()} of {len(self.states)} cells", self._left()]
+        line = f"{_cell_line(self._cell, state, error)} {', '.join(filter(None, parts))}."
+        self._cell = ""
+        self.say(line)
+
+    def _finished(self) -> int:
+        return sum(state.kind in ("done", "failed") for state in self.states.values())
+
+    def _left(self) -> str:
+        """About how long all will take, in words."""
+        seconds = self._pace.left() if self._pace else None
+        if not seconds:
+            return ""
+        hours, minutes = divmod(max(round(seconds / 60), 1), 60)
+        return f"about {hours} h {minutes} min left" if hours else f"about {minutes} min left"
+
+
+def say_cells(states: dict[str, State]) -> None:
+    """One line for each cell: how far it is, what failed and what is left."""
+    for name, state in states.items():
+        print(_cell_line(name, state))
+        for row, why in state.failed.items():
+            print(f"  {row} failed: {why}")
+        if state.left and state.measured:
+            print(f"  left: {', '.join(state.left)}")
+
+
+def _cell_line(name: str, state: State, error: str = "") -> str:
+    if error:
+        return f"{name}: failed: {error}"
+    if state.kind == "other":
+        return f"{name}: holds a study of another configuration."
+    parts = [(len(state.measured), "measured"), (len(state.failed), "failed")]
+    parts.append((len(state.left), "left"))
+    counted = ", ".join(f"{count} {what}" for count, what in parts if count)
+    return f"{name}: {state.kind}; rows: {counted}."
+
+
+def _over_seeds(world: str, rows: list[dict[str, Any]]) -> Table:
+    """Rows of one world: means over seeds, with their 95 % intervals."""
+    table = Table(title=world, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("Method", "Seeds", "Utility U", "Leakage L", "Failed"):
+        table.add_column(heading, justify="left" if heading in ("Method", "Failed") else "right")
+    for row in rows:
+        cells = [label(row["name"]), str(row["n"])]
+        for key in ("U", "L"):
+            inside = row.get(f"{key}_interval")
+            between = f" {inside[0]:.2f}…{inside[1]:.2f}" if inside else ""
+            cells.append("—" if row[key] is None else f"{row[key]:.2f}{between}")
+        failed = ", ".join(map(str, row["failed"]))
+        table.add_row(*map(Text, cells), Text(f"seed {failed}" if failed else ""))
+    return table

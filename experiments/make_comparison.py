@@ -1,0 +1,365 @@
+"""Write docs/comparison.md from the records of the sweeps.
+
+python experiments/make_comparison.py                   # the page, from experiments/records
+python experiments/make_comparison.py runs/comparison   # first take a sweep's records from there
+
+The records of a cell are its ``summary.json`` and ``records.jsonl``, in
+``experiments/records/SWEEP/WORLD-SEED``; ``sweep.json`` beside them tells of cells that have none.
+Every number and every sentence on the page is computed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from velatura import plugins
+from velatura.report.findings import ENOUGH
+from velatura.sweep import over_seeds
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORDS = ROOT / "experiments" / "records"
+PAGE = ROOT / "docs" / "comparison.md"
+SWEEPS = ("comparison", "comparison-real")
+
+HEAD = """# Comparison: every method against every network
+
+Written by `python experiments/make_comparison.py` from `experiments/records`; no number is typed by
+hand. To measure again:
+
+```
+{commands}
+```
+
+U is the action accuracy that is left, L what the strongest fresh attacker still reads of the
+private attributes, both as a share of raw video: [what they say](reading-the-report.md), and [what
+they do not](privacy-limits.md). Each stands with its mean over seeds and, in brackets, Student's
+95 % interval over seeds, which are of the world, the anonymizer and the networks at once; where
+there is one seed alone, the interval is the one over people. An attacker that **does not adapt**
+was trained on raw video and sees the release for the first time; an anonymizer that fools only that
+one hides nothing. **Beaten by**: rows that keep more and leak less, in the means; where there is
+none, the row is on the front.
+"""
+
+
+class World(NamedTuple):
+    """The records of one world of a sweep.
+
+    Attributes:
+        summaries: one for each seed that was measured.
+        cells: of all seeds, as ``sweep.json`` has them; none where it is not there.
+    """
+
+    name: str
+    summaries: list[dict[str, Any]]
+    cells: list[dict[str, Any]]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Over seeds, the intervals over people where there is one seed."""
+        rows = over_seeds(self.summaries)
+        for row in rows:
+            row["learned"] = hasattr(plugins.load("methods", row["method"]), "train")
+            row["single"] = [
+                r for s in self.summaries for r in s["rows"] if r["name"] == row["name"]
+            ]
+            for key in ("U", "L"):
+                if len(row["single"]) == 1 and row[key] is not None:
+                    row[f"{key}_interval"] = row["single"][0][f"{key}_interval"]
+        return rows
+
+
+def worlds(records: Path, sweep: str) -> list[World]:
+    """What is recorded of a sweep, world after world, seeds in order."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted((records / sweep).glob("*/summary.json")):
+        name = path.parent.name.rpartition("-")[0]
+        found.setdefault(name, []).append(json.loads(path.read_text()))
+    file = records / sweep / "sweep.json"
+    cells = json.loads(file.read_text())["cells"] if file.exists() else []
+    return [
+        World(
+            name,
+            sorted(summaries, key=lambda summary: int(summary["seed"])),
+            [cell for cell in cells if cell["world"] == name],
+        )
+        for name, summaries in found.items()
+    ]
+
+
+def take(folder: Path, records: Path = RECORDS) -> list[str]:
+    """Copy the records of a sweep's finished cells; returns their names."""
+    taken = []
+    for path in sorted(folder.glob("*/summary.json")):
+        to = records / folder.resolve().name / path.parent.name
+        to.mkdir(parents=True, exist_ok=True)
+        for name in ("summary.json", "records.jsonl"):
+            shutil.copyfile(path.parent / name, to / name)
+        taken.append(path.parent.name)
+    if taken and (folder / "sweep.json").exists():
+        shutil.copyfile(folder / "sweep.json", records / folder.resolve().name / "sweep.json")
+    return taken
+
+
+# The table -----------------------------------------------------------------------------------
+
+
+def number(value: float) -> str:
+    """Two digits behind the point, a true minus, and no minus before a rounded zero."""
+    text = f"{value:.2f}"
+    return "0.00" if float(text) == 0 else text.replace("-", "−")
+
+
+def with_interval(row: dict[str, Any], key: str) -> str:
+    """A mean and its interval."""
+    if row[key] is None:
+        return "—"
+    inside = row[f"{key}_interval"]
+    if inside is None or (inside[0] == inside[1] == row[key]):
+        return number(row[key])
+    low, high = map(number, inside)
+    return f"{number(row[key])} ({low}{' to ' if '−' in low + high else '–'}{high})"
+
+
+def strongest(row: dict[str, Any]) -> str:
+    """The kind of attacker that was the strongest most often."""
+    kinds = Counter(str(one["strongest"]).partition("/")[0] for one in row["single"])
+    kind, count = kinds.most_common(1)[0]
+    return kind if count == len(row["single"]) else f"{kind}, {count} of {len(row['single'])}"
+
+
+def beats(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether one keeps more and leaks less than another; never where a figure lacks."""
+    if None in (one["U"], one["L"], other["U"], other["L"]):
+        return False
+    return bool(one["U"] > other["U"] and one["L"] < other["L"])
+
+
+def beaten_by(row: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+    """Names of the rows that beat this one, the one that leaks least first."""
+    found = [other for other in rows if beats(other, row)]
+    return [other["name"] for other in sorted(found, key=lambda other: float(other["L"]))]
+
+
+def steps_of(row: dict[str, Any], world: World) -> str:
+    """Steps of a learned row, where all seeds took as many."""
+    steps = {
+        one["method"].get("steps")
+        for summary in world.summaries
+        for one in summary["config"]["rows"]
+        if one["name"] == row["name"]
+    }
+    return str(steps.pop()) if row["learned"] and len(steps) == 1 else ""
+
+
+def table(world: World) -> list[str]:
+    """Every row of a world, Markdown."""
+    headings = (
+        "Method", "Seeds", "Utility U", "Leakage L", "Strongest attacker", "L, not adapting",
+        "Steps", "Training, s", "Beaten by",
+    )  # fmt: skip
+    aligned = ("---", "---:", "---:", "---:", "---", "---:", "---:", "---:", "---")
+    seeds = str(len(world.summaries))
+    lines = [headings, aligned, ("chance", seeds, "0.00", "0.00", "", "", "", "", "")]
+    if floors := [v for s in world.summaries if (v := (s.get("floor") or {}).get("L")) is not None]:
+        floor = number(sum(floors) / len(floors))
+        lines.append(("action alone", seeds, "—", floor, "", "", "", "", ""))
+    rows = world.rows
+    for row in rows:
+        by = beaten_by(row, rows)
+        more = f" and {len(by) - 2} more" if len(by) > 2 else ""
+        front = None not in (row["U"], row["L"])
+        lines.append(
+            (
+                row["name"],
+                str(row["n"]),
+                with_interval(row, "U"),
+                with_interval(row, "L"),
+                strongest(row),
+                "—" if row["static_L"] is None else number(row["static_L"]),
+                steps_of(row, world),
+                "" if row["train_seconds"] is None else f"{row['train_seconds']:.0f}",
+                ", ".join(by[:2]) + more if by else "**front**" if front else "",
+            )
+        )
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+# What it says --------------------------------------------------------------------------------
+
+
+def named(row: dict[str, Any]) -> str:
+    """A row with its means: "blur (U 0.77, L 0.85)"."""
+    return f"{row['name']} (U {number(row['U'])}, L {number(row['L'])})"
+
+
+def best(world: World) -> list[str]:
+    """Who leaks least among those that keep the action."""
+    able = [row for row in world.rows if None not in (row["U"], row["L"]) and row["U"] >= ENOUGH]
+    lines = []
+    for kind, learned in (("learned", True), ("fixed", False)):
+        mine = [row for row in able if row["learned"] is learned and row["name"] != "raw"]
+        if mine:
+            least = min(mine, key=lambda row: float(row["L"]))
+            lines.append(
+                f"Of the {kind} rows with U of {ENOUGH} or more, {named(least)} leaks least."
+            )
+        else:
+            lines.append(f"No {kind} row but raw video keeps U of {ENOUGH} or more.")
+    return lines
+
+
+def beaten_by_filters(world: World) -> list[str]:
+    """Learned rows that a fixed filter beats on both axes."""
+    rows = world.rows
+    lines = []
+    for row in rows:
+        filters = [r for r in rows if not r["learned"] and r["name"] != "raw" and beats(r, row)]
+        if not row["learned"] or not filters:
+            continue
+        rival = min(filters, key=lambda other: float(other["L"]))
+        pairs = [
+            {r["name"]: r for r in summary["rows"] if r["name"] in (row["name"], rival["name"])}
+            for summary in world.summaries
+        ]
+        both = [pair for pair in pairs if len(pair) == 2]
+        won = sum(beats(pair[rival["name"]], pair[row["name"]]) for pair in both)
+        lines.append(
+            f"{named(row)} keeps less and leaks more than a fixed filter, {named(rival)}; "
+            f"so it is in {won} of {len(both)} seeds."
+        )
+    return lines
+
+
+def reaching(world: World, key: str, test: Callable[[float, float], bool], what: str) -> list[str]:
+    """Rows whose interval reaches a value; one sentence for all of them."""
+    found = [
+        f"{row['name']} ({key} {with_interval(row, key)})"
+        for row in world.rows
+        if row["name"] != "raw" and (inside := row[f"{key}_interval"]) and test(*inside)
+    ]
+    return [f"{what}: {'; '.join(found)}."] if found else []
+
+
+def not_adapting(world: World, gap: float = 0.25) -> list[str]:
+    """Rows that look private to an attacker who does not adapt."""
+    found = [
+        f"{row['name']} ({number(row['static_L'])} against {number(row['L'])})"
+        for row in world.rows
+        if None not in (row["static_L"], row["L"]) and row["static_L"] <= row["L"] - gap
+    ]
+    if not found:
+        return []
+    return [
+        f"Judged by an attacker that does not adapt, these would look safer by {gap} or more: "
+        f"{'; '.join(found)}."
+    ]
+
+
+def beyond(world: World) -> list[str]:
+    """Bounds on the change of a clip that were not kept."""
+    lines = []
+    for row in world.rows:
+        shares = [one["beyond_bound"] for one in row["single"] if one.get("beyond_bound")]
+        if shares:
+            lines.append(
+                f"{row['name']} changes test clips by more than its bound in {len(shares)} of "
+                f"{len(row['single'])} seeds, at most {max(shares):.0%} of them."
+            )
+    return lines
+
+
+def failures(world: World) -> list[str]:
+    """Rows that broke, and seeds that have no record."""
+    why = {
+        (int(summary["seed"]), lost["row"]): f"{lost['job']}: {lost['error']}"
+        for summary in world.summaries
+        for lost in summary.get("failed", [])
+    }
+    measured = {int(summary["seed"]) for summary in world.summaries}
+    lines = []
+    for cell in world.cells:
+        if cell["seed"] in measured:
+            for row, error in cell["failed"].items():
+                why.setdefault((cell["seed"], row), error)
+        else:
+            reasons = [cell.get("error"), *cell["failed"].values(), "it was not finished."]
+            lines.append(f"Seed {cell['seed']} has no record: {next(filter(None, reasons))}")
+    broken = [f"{row} failed at seed {seed}: {error}" for (seed, row), error in why.items()]
+    return broken + lines
+
+
+def does_not_work(world: World) -> list[str]:
+    """Plain sentences on what does not work."""
+    return [
+        *beaten_by_filters(world),
+        *reaching(
+            world, "L", lambda low, high: high >= 1, "Not told apart from raw video by its leakage"
+        ),
+        *reaching(
+            world, "U", lambda low, high: low <= 0, "Not told apart from chance by its utility"
+        ),
+        *not_adapting(world),
+        *beyond(world),
+        *failures(world),
+    ]
+
+
+def section(world: World) -> list[str]:
+    """One world: what was measured, the table, and what it says."""
+    first = world.summaries[0]
+    data, examined = first["data"], first["config"]["evaluation"]
+    seeds = ", ".join(str(summary["seed"]) for summary in world.summaries)
+    hours = sum(summary["seconds"].get("total", 0) for summary in world.summaries) / 3600
+    commits = dict.fromkeys(summary["versions"]["commit"] for summary in world.summaries)
+    wrong = does_not_work(world)
+    return [
+        f"## {world.name}: {first['title'].partition(':')[0]}",
+        "",
+        f"{first['dataset']}: {data['train']} clips to train on, {data['val']} to select, "
+        f"{data['test']} to test, from {data['test_people']} people or films of their own. Seeds "
+        f"{seeds}. Fresh targets: {', '.join(examined['targets'])}; fresh attackers: "
+        f"{', '.join(examined['attackers'])}, {len(examined['seeds'])} seeds of each, "
+        f"{examined['epochs']} epochs on each release. Measured at "
+        f"{', '.join(commits) or 'no commit'} with torch {first['versions']['torch']} in "
+        f"{hours:.1f} hours.",
+        "",
+        *table(world),
+        "",
+        "What came out:",
+        "",
+        *(f"- {line}" for line in best(world)),
+        "",
+        "What does not work:",
+        "",
+        *(f"- {line}" for line in wrong or ["Nothing that these rules look for."]),
+        "",
+    ]
+
+
+def page(records: Path = RECORDS) -> str:
+    """The whole page, Markdown."""
+    commands = [
+        line
+        for sweep in SWEEPS
+        for line in (
+            f"velatura sweep experiments/grids/{sweep}.toml",
+            f"python experiments/make_comparison.py runs/{sweep}",
+        )
+    ]
+    found = [world for sweep in SWEEPS for world in worlds(records, sweep)]
+    lines = [line for world in found for line in section(world)]
+    return HEAD.format(commands="\n".join(commands)) + "\n" + (
+        "\n".join(lines) if lines else "Nothing has been measured yet.\n"
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    for folder in sys.argv[1:]:
+        print(f"{folder}: took {', '.join(take(Path(folder))) or 'nothing'}")
+    PAGE.write_text(page())

@@ -1,0 +1,678 @@
+"""A sweep: every row of a grid in every world, at every seed; what breaks is named, not fatal.
+
+A grid file is a study file and, above its sections:
+
+    seeds = [0, 1, 2]              # of the world, the anonymizer and the networks
+    equal = { steps = 200 }        # of every learned row; or { seconds = 120 }
+
+    [[worlds]]                     # may lack: then there is one, as the file says
+    name = "bound"
+    set = ["data.correlation=0.8"]
+
+    [[rows]]
+    method = { name = "penalty" }
+    sweep = { bound = [0.1, 0.2] } # two rows, penalty_0.1 and penalty_0.2
+
+A cell is the study of one world and seed. The folder of a sweep:
+
+    WORLD-SEED/     the study of a cell
+    equal.json      where seconds are equal: how many steps each learned row takes in them
+    sweep.json      all cells in one table
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+import tomllib
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from velatura import plugins, study
+from velatura.config import apply_sets, build, config, digest, fields, read_toml
+from velatura.errors import BadInput, Failure, unknown
+from velatura.experiment import DEFAULTS, Section, learns, load_data, locked, train
+from velatura.jobs import Event, Job, sentence, tell
+from velatura.jobs import run as run_jobs
+from velatura.study import RAW, Study, resolve_study
+from velatura.training import checkpoint
+
+__all__ = ["Cell", "Grid", "State", "carry_out", "cells_of", "over_seeds", "resolve_grid", "state"]
+
+
+# The grid ------------------------------------------------------------------------------------
+
+
+@config
+class Equal:
+    """What all learned rows get the same of; at most one of the two."""
+
+    steps: Annotated[int, Field(ge=1)] | None = None
+    seconds: Annotated[float, Field(gt=0)] | None = None
+
+
+@config
+class World:
+    """A change of the study: the data, or anything else."""
+
+    name: str = "world"
+    set: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A resolved grid file.
+
+    Attributes:
+        values: of the study, plain; its rows are written out, one for each value of a sweep.
+    """
+
+    title: str
+    values: dict[str, Any]
+    seeds: tuple[int, ...]
+    worlds: tuple[World, ...]
+    equal: Equal
+
+    def study(self, world: World, seed: int, steps: Mapping[str, int | None]) -> Study:
+        """The study of a cell.
+
+        Args:
+            steps: of learned rows, by name; a row with None is left out.
+        """
+        values = apply_sets(self.values, world.set)
+        data = values.setdefault("data", {})
+        if isinstance(data, dict) and "seed" not in data:
+            if "seed" in fields(plugins.config_class("data", str(data.get("name", "people")))):
+                data["seed"] = seed
+        rows = []
+        for row in values["rows"]:
+            name = _name(row)
+            if self.equal.steps and _learns(row):
+                row["method"]["steps"] = self.equal.steps
+            elif name in steps:
+                if steps[name] is None:
+                    continue
+                row["method"]["steps"] = steps[name]
+            rows.append(row)
+        title = f"{self.title}: {world.name}, seed {seed}"
+        return resolve_study({**values, "rows": rows, "seed": seed, "title": title})
+
+
+def resolve_grid(values: Mapping[str, Any], sets: Sequence[str] = ()) -> Grid:
+    """Check what a grid has beside the study; the study is checked with each cell.
+
+    Args:
+        values: of the file, plain.
+        sets: further ``section.key=value`` changes.
+
+    Raises:
+        BadInput: seeds that are none, worlds of one name, a sweep over nothing, or learned rows
+            that cannot be given equal steps.
+    """
+    values = apply_sets(values, sets)
+    title = str(values.pop("title", "A sweep"))
+    seeds = values.pop("seeds", [0])
+    whole = isinstance(seeds, list) and all(type(s) is int and s >= 0 for s in seeds)
+    if not whole or not seeds or len({*seeds}) < len(seeds):
+        raise BadInput(f"seeds: expected a list of different whole numbers, got {seeds!r}.")
+    if "seed" in values:
+        raise BadInput("seed: a grid has a list, such as seeds = [0, 1, 2].")
+    equal = build(Equal, _table(values.pop("equal", {}), "equal"), "equal")
+    if equal.steps and equal.seconds:
+        raise BadInput("equal: steps and seconds cannot both be equal; name one of them.")
+    given = values.pop("worlds", [{}])
+    if not isinstance(given, list) or not given:
+        raise BadInput(f"worlds: expected a list of tables [[worlds]], got {given!r}.")
+    worlds = tuple(build(World, _table(w, f"worlds[{i}]"), "worlds") for i, w in enumerate(given))
+    names = [world.name for world in worlds]
+    for name in names:
+        if not study.names_a_folder(name) or names.count(name) > 1:
+            raise BadInput(
+                f"worlds: {name!r} becomes a folder; give each world a name of its own, of "
+                "letters, digits, . _ -"
+            )
+    rows = values.get("rows", [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise BadInput("rows: expected a list of tables, each [[rows]] with a method.")
+    values["rows"] = [one for i, row in enumerate(rows) for one in _written_out(row, f"rows[{i}]")]
+    if equal.steps or equal.seconds:
+        for row in filter(_learns, values["rows"]):
+            if "steps" not in fields(plugins.config_class("methods", _method(row))):
+                raise BadInput(
+                    f"Row {_name(row)}: {_method(row)} has no steps that could be equal."
+                )
+            if "steps" in row["method"]:
+                raise BadInput(
+                    f"Row {_name(row)} says its steps, and equal says those of all; leave one out."
+                )
+    return Grid(title, values, tuple(seeds), worlds, equal)
+
+
+def _table(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise BadInput(f"{where}: expected a table, got {value!r}.")
+    return dict(value)
+
+
+def _method(row: Mapping[str, Any]) -> str:
+    """The method's name; "" where there is none, which the study's check will say."""
+    method = row.get("method")
+    return str(method.get("name", DEFAULTS["method"])) if isinstance(method, Mapping) else ""
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return str(row.get("name", _method(row)))
+
+
+def _learns(row: Mapping[str, Any]) -> bool:
+    name = _method(row)
+    return bool(name) and hasattr(plugins.load("methods", name), "train")
+
+
+def _written_out(row: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    """A row for each value that its sweep lists, and for each pair where it lists two."""
+    row = dict(row)
+    if "sweep" not in row:
+        return [row]
+    lists, method = _table(row.pop("sweep"), f"{where}.sweep"), row.get("method")
+    if not lists or not all(isinstance(v, list) and v for v in lists.values()):
+        raise BadInput(f"{where}.sweep: expected lists of values, such as bound = [0.1, 0.2].")
+    if not isinstance(method, Mapping) or {*lists} & {*method}:
+        raise BadInput(f"{where}.sweep: its keys are of the row's method, which must not say them.")
+    return [
+        {
+            **row,
+            "name": "_".join([_name(row), *map(str, values)]),
+            "method": {**method, **dict(zip(lists, values, strict=True))},
+        }
+        for values in product(*lists.values())
+    ]
+
+
+# The cells -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One world and seed.
+
+    Attributes:
+        lacks: rows that are not in the study, as no step of them could be timed; and why.
+    """
+
+    world: str
+    seed: int
+    folder: Path
+    study: Study
+    lacks: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.world}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a cell is.
+
+    Attributes:
+        kind: ``done``; ``failed``: nothing is left but rows that broke; ``begun``; ``missing``;
+            ``other``: its folder holds a study of another configuration.
+        measured: names of rows.
+        failed: names of rows, and why.
+        left: names of rows.
+    """
+
+    kind: Literal["done", "failed", "begun", "missing", "other"]
+    measured: tuple[str, ...] = ()
+    failed: dict[str, str] = field(default_factory=dict)
+    left: tuple[str, ...] = ()
+
+    def values(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "state": self.kind,
+            "measured": list(self.measured),
+            "failed": self.failed,
+            "left": list(self.left),
+        }
+
+
+def cells_of(grid: Grid, out: Path, only: Sequence[str] = ()) -> list[Cell]:
+    """All cells, or those of ``only``: ``WORLD/SEED``, or ``WORLD`` for all its seeds.
+
+    Raises:
+        BadInput: what a study's check raises, or no such cell.
+    """
+    steps, lacks = _equalled(grid, out)
+    cells = [
+        Cell(world.name, seed, out / f"{world.name}-{seed}", grid.study(world, seed, steps), lacks)
+        for seed in grid.seeds
+        for world in grid.worlds
+    ]
+    names = {f"{cell.world}/{cell.seed}" for cell in cells} | {cell.world for cell in cells}
+    for name in only:
+        if name not in names:
+            raise unknown("cell", name, names)
+    return [c for c in cells if not only or {c.world, f"{c.world}/{c.seed}"} & {*only}]
+
+
+def state(cell: Cell) -> State:
+    """What is in the folder of a cell; reads no data."""
+    names = tuple(row.name for row in cell.study.rows)
+    file = cell.folder / "config.toml"
+    if not file.exists():
+        return State("missing", (), dict(cell.lacks), names)
+    if not study.admits(resolve_study(read_toml(file)), cell.study):
+        return State("other")
+    failed = {**_broken_rows(cell), **cell.lacks}
+    fits = study.fits_of(cell.study.evaluation)
+    measured = tuple(
+        name
+        for name in names
+        if name not in failed
+        and all(study.score_path(cell.folder, name, *fit).exists() for fit in fits)
+    )
+    left = tuple(name for name in names if name not in failed and name not in measured)
+    if RAW in failed:
+        return State("failed", (), failed)
+    if left or not {*measured} <= {row["name"] for row in _summary(cell).get("rows", [])}:
+        return State("begun", measured, failed, left)
+    return State("failed" if failed else "done", measured, failed)
+
+
+def _summary(cell: Cell) -> dict[str, Any]:
+    path = cell.folder / "summary.json"
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def _broken_rows(cell: Cell) -> dict[str, str]:
+    """Rows of a cell that need a job that broke, and why it did."""
+    broken = study.broken_jobs(cell.folder)
+    jobs = study.plan(cell.study, cell.folder, []) if broken else []
+    lost: dict[str, str] = {}
+    before = -1
+    while before < len(lost):  # jobs are not listed in the order of their needs
+        before = len(lost)
+        for job in jobs:
+            why = [lost[name] for name in job.needs if name in lost]
+            why += [f"{job.name}: {broken[job.name]}"] if job.name in broken else []
+            if why and not job.done():
+                lost[job.name] = why[0]
+    rows: dict[str, str] = {}
+    for job in jobs:
+        if job.name in lost and "row" in job.arguments:
+            rows.setdefault(job.arguments["row"], lost[job.name])
+    if RAW in rows:  # the others are measured against it
+        return {row.name: rows[RAW] for row in cell.study.rows}
+    return rows
+
+
+# Equal seconds -------------------------------------------------------------------------------
+
+WARM_UP = 3  # steps that are not timed
+AT_LEAST = 5  # steps that are
+SPAN = 5.0  # seconds of them
+WITHOUT_END = 1_000_000
+
+
+class _Enough(Exception):
+    """Steps were timed long enough."""
+
+
+def work_time(job: str, folder: str, text: str, row: str, span: float) -> float:
+    """Seconds that a step of a learned row takes, in a worker beside others, as when it trains.
+
+    Its networks do not learn from raw clips before: a step takes as long with any weights.
+    """
+    made = resolve_study(tomllib.loads(text))
+    run = next(r.run for r in made.rows if r.name == row)
+    steps = {"steps": WITHOUT_END, "identity_steps": 0, "sparsify_steps": 0}  # none before the game
+    known = fields(type(run.method.config))
+    method = replace(run.method.config, **{k: v for k, v in steps.items() if k in known})
+    run = replace(run, start=replace(run.start, epochs=0), method=Section(run.method.name, method))
+    told: list[tuple[float, int]] = []
+
+    def progress(done: int, total: int, terms: dict[str, float]) -> None:
+        if not terms or done <= WARM_UP:
+            return
+        told.append((time.monotonic(), done))
+        seconds, steps = told[-1][0] - told[0][0], told[-1][1] - told[0][1]
+        tell(job, round(100 * min(seconds / span, steps / AT_LEAST)), 100)
+        if seconds >= span and steps >= AT_LEAST:
+            raise _Enough
+
+    try:
+        train(run, Path(folder) / row, splits=load_data(run), progress=progress)
+    except _Enough:
+        return (told[-1][0] - told[0][0]) / (told[-1][1] - told[0][1])
+    raise Failure(f"{run.method.name} ended by itself before its steps could be timed.")
+
+
+def _timed(grid: Grid, out: Path) -> dict[str, dict[str, Any]]:
+    """What ``equal.json`` knows of each row."""
+    path = out / "equal.json"
+    if not grid.equal.seconds or not path.exists():
+        return {}
+    found = json.loads(path.read_text())
+    if found["seconds"] != grid.equal.seconds:
+        raise BadInput(
+            f"{path} counts steps for {found['seconds']} seconds, and the grid has "
+            f"{grid.equal.seconds}; name another folder with --out."
+        )
+    return dict(found["rows"])
+
+
+def _equalled(grid: Grid, out: Path) -> tuple[dict[str, int | None], dict[str, str]]:
+    """Steps of each learned row whose step was timed; and why of those where it could not be."""
+    rows = _timed(grid, out)
+    lacks = {name: row["error"] for name, row in rows.items() if "error" in row}
+    return {name: row.get("steps") for name, row in rows.items()}, lacks
+
+
+def calibrate(
+    grid: Grid,
+    out: Path,
+    workers: int = 0,
+    retry: bool = False,
+    span: float = SPAN,
+    on_data: Callable[[str, int, int], None] | None = None,
+) -> Iterator[Event]:
+    """Time a step of each learned row that ``equal.json`` does not know, and note its steps there.
+
+    Once for a folder: a sweep that is repeated or resumed, even elsewhere, takes the steps that
+    are noted. Yields the events of its jobs.
+
+    Raises:
+        BadInput: ``equal.json`` is of other seconds, or of rows that have changed since.
+    """
+    if not grid.equal.seconds:
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out):
+        made = grid.study(grid.worlds[0], grid.seeds[0], {})
+        known = _timed(grid, out)
+        of = {row.name: digest(row.run.science()) for row in made.rows if learns(row.run)}
+        if changed := sorted(name for name in {*known} & {*of} if known[name]["of"] != of[name]):
+            raise BadInput(
+                f"{out}/equal.json was timed of something else: {', '.join(changed)} changed "
+                "since. Name another folder with --out."
+            )
+        place, text = out / "timing", made.toml()
+        jobs = [
+            Job(
+                f"time {name}", "time a step", work_time,
+                {"folder": str(place), "text": text, "row": name, "span": span},
+            )
+            for name in of
+            if name not in known or (retry and "error" in known[name])
+        ]  # fmt: skip
+        if not jobs:
+            return
+        shutil.rmtree(place, ignore_errors=True)
+        load_data(made.base, on_data)  # rendered or decoded once, before workers look for it
+        try:
+            for event in run_jobs(jobs, *study.processes(made, workers), keep_going=True):
+                yield event
+                name = event.job.arguments["row"]
+                if event.kind == "end":
+                    steps = max(1, round(grid.equal.seconds / event.result))
+                    known[name] = {"steps": steps, "seconds_per_step": event.result}
+                elif event.kind == "failed":
+                    known[name] = {"error": f"{event.because}: {event.error}"}
+                else:
+                    continue
+                known[name]["of"] = of[name]
+                noted = {"seconds": grid.equal.seconds, "rows": known}
+                text = json.dumps(noted, indent=1, sort_keys=True)
+                checkpoint.write_atomically(out / "equal.json", text.encode())
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+# The work ------------------------------------------------------------------------------------
+
+
+def carry_out(
+    grid: Grid,
+    out: Path,
+    *,
+    workers: int = 0,
+    only: Sequence[str] = (),
+    retry: bool = False,
+    command: str = "",
+    on_data: Callable[[str, int, int], None] | None = None,
+) -> Generator[Event | dict[str, Any], None, None]:
+    """Do what is missing, cell after cell; each uses all cores by its own jobs.
+
+    Args:
+        out: the sweep's folder.
+        workers: processes side by side; 0 means as many as suit the machine.
+        only: cells, as :func:`cells_of` takes them.
+        retry: rows that broke are tried again.
+        command: what the user typed, for the records.
+        on_data: told (stage, done, total) while data is rendered or decoded.
+
+    Yields:
+        Events of jobs that time a step; ``{"cells": [(cell, its state), ...], "pace": ...}``; for
+        each cell with something to do ``{"begin": cell}``, all that :func:`study.carry_out`
+        yields, and ``{"end": cell, "state": ..., "error": ...}``, an error being what ended the
+        whole cell; at the end ``{"sweep": ...}``, which ``sweep.json`` holds as well.
+
+    Raises:
+        BadInput: the grid cannot be resolved, or a cell's folder holds another configuration.
+    """
+    cells = cells_of(grid, out, only)  # refused before anything is timed
+    _refuse_others(cells)
+    yield from calibrate(grid, out, workers, retry, on_data=on_data)
+    cells = cells_of(grid, out, only)
+    states = _refuse_others(cells)
+    ready = ("done", "failed") if not retry else ("done",)
+    todo = [cell for cell in cells if states[cell.name].kind not in ready]
+    side_by_side = study.processes(cells[0].study, workers)[0]
+    pace = Pace(side_by_side)
+    for cell in cells:
+        jobs = study.plan(cell.study, cell.folder, [])
+        if cell in todo:
+            pace.expect(cell.name, jobs)
+        else:
+            pace.learn(jobs, _summary(cell).get("seconds", {}))
+    yield {"cells": [(cell, states[cell.name]) for cell in cells], "pace": pace}
+    errors: dict[str, str] = {}
+    for cell in todo:
+        yield {"begin": cell}
+        try:
+            for event in study.carry_out(
+                cell.study, cell.folder, resume=True, keep_going=True, retry=retry,
+                workers=workers, command=command, on_data=on_data,
+            ):  # fmt: skip
+                if isinstance(event, Event):
+                    pace.note(cell.name, event)
+                yield event
+        except Exception as error:
+            errors[cell.name] = sentence(error)
+        pace.forget(cell.name)
+        found = state(cell)
+        yield {"end": cell, "state": found, "error": errors.get(cell.name, "")}
+    summary = summarize(grid, cells_of(grid, out), errors, command)
+    checkpoint.write_atomically(out / "sweep.json", json.dumps(summary, indent=1).encode())
+    yield {"sweep": summary}
+
+
+def _refuse_others(cells: Iterable[Cell]) -> dict[str, State]:
+    states = {}
+    for cell in cells:
+        states[cell.name] = state(cell)
+        if states[cell.name].kind == "other":
+            raise BadInput(
+                f"{cell.folder} holds a study of another configuration; name another folder with "
+                "--out. A grid may gain rows; it may not change them, or lose them."
+            )
+    return states
+
+
+class Pace:
+    """How long all that is left will take, from what finished jobs of each stage took.
+
+    Args:
+        workers: processes side by side.
+    """
+
+    def __init__(self, workers: int):
+        self.workers = workers
+        self._seconds: dict[str, list[float]] = {}
+        self._left: dict[tuple[str, str], tuple[str, float]] = {}  # to its stage, and share
+
+    def expect(self, cell: str, jobs: Iterable[Job]) -> None:
+        """These will be done, unless they are already."""
+        self._left |= {(cell, job.name): (job.stage, 1.0) for job in jobs if not job.done()}
+
+    def learn(self, jobs: Iterable[Job], seconds: Mapping[str, float]) -> None:
+        """What the jobs of a finished cell took, in all of each stage."""
+        stages = [job.stage for job in jobs]
+        for stage in {*stages} & {*seconds}:
+            self._seconds.setdefault(stage, []).append(seconds[stage] / stages.count(stage))
+
+    def note(self, cell: str, event: Event) -> None:
+        """A job moved on, or is over."""
+        key = cell, event.job.name
+        if event.kind == "progress" and event.total and key in self._left:
+            self._left[key] = event.job.stage, max(1 - event.done / event.total, 0.0)
+        elif event.kind not in ("start", "progress"):
+            self._left.pop(key, None)
+            if event.kind == "end":
+                self._seconds.setdefault(event.job.stage, []).append(event.seconds)
+
+    def forget(self, cell: str) -> None:
+        """A cell is over, however it ended."""
+        self._left = {key: value for key, value in self._left.items() if key[0] != cell}
+
+    def left(self) -> float | None:
+        """Seconds; None while no job has finished.
+
+        A stage of which none has finished is taken for the mean of its like: of other trainings,
+        or else of all.
+        """
+        means = {stage: mean(values) for stage, values in self._seconds.items()}
+        if not means:
+            return None
+        alike: dict[str, list[float]] = {}
+        for stage, value in means.items():
+            alike.setdefault(stage.partition(" ")[0], []).append(value)
+
+        def expected(stage: str) -> float:
+            return means.get(stage, mean(alike.get(stage.partition(" ")[0], means.values())))
+
+        return sum(expected(stage) * share for stage, share in self._left.values()) / self.workers
+
+
+# The table -----------------------------------------------------------------------------------
+
+
+def summarize(
+    grid: Grid, cells: Sequence[Cell], errors: Mapping[str, str], command: str
+) -> dict[str, Any]:
+    """All cells as they are: their states, and each row over the seeds of its world.
+
+    Args:
+        errors: what ended a whole cell, by its name.
+    """
+    states = {cell.name: state(cell) for cell in cells}
+    listed, worlds = [], {}
+    for cell in cells:
+        about = {"world": cell.world, "seed": cell.seed, **states[cell.name].values()}
+        if cell.name in errors:
+            about["error"] = errors[cell.name]
+        listed.append(about)
+    for world in grid.worlds:
+        mine = [cell for cell in cells if cell.world == world.name]
+        found = [summary for cell in mine if (summary := _summary(cell))]
+        rows = over_seeds(found)
+        for row in rows:
+            row["failed"] = [c.seed for c in mine if row["name"] in states[c.name].failed]
+        known = {row["name"] for row in rows}
+        for name in dict.fromkeys(n for c in mine for n in states[c.name].failed):
+            if name not in known:
+                seeds = [c.seed for c in mine if name in states[c.name].failed]
+                rows.append({"name": name, "n": 0, "U": None, "L": None, "failed": seeds})
+        worlds[world.name] = rows
+    return {"title": grid.title, "command": command, "cells": listed, "worlds": worlds}
+
+
+def over_seeds(summaries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each row over several summaries of one study at different seeds.
+
+    Returns:
+        ``name``, ``method``, ``n`` and, for U, L, top1, cmap, static_L and train_seconds, where
+        any seed has one: the mean, and its 95 % interval over seeds (``U_interval``; None for
+        one seed). ``n`` counts the summaries that have the row.
+    """
+    rows: dict[str, list[tuple[Mapping[str, Any], Mapping[str, Any]]]] = {}
+    for summary in summaries:
+        for row in summary["rows"]:
+            rows.setdefault(row["name"], []).append((row, summary))
+    table = []
+    for name, found in rows.items():
+        line: dict[str, Any] = {"name": name, "method": found[0][0]["method"], "n": len(found)}
+        for key in ("U", "L", "top1", "cmap", "static_L", "train_seconds"):
+            values = [value for pair in found if (value := _figure(*pair, key)) is not None]
+            line[key], line[f"{key}_interval"] = mean_interval(values) if values else (None, None)
+        table.append(line)
+    return table
+
+
+def _figure(row: Mapping[str, Any], summary: Mapping[str, Any], key: str) -> float | None:
+    """A figure of a row: its own, or one that takes its study to compute."""
+    value: float | None
+    if key == "train_seconds":
+        value = summary["seconds"].get(f"train {row['name']}")
+        return value
+    if key != "static_L":
+        value = row.get(key)
+        return value
+    # What an attacker who does not adapt reads, on the scale of L.
+    raw = next(r["cmap"] for r in summary["rows"] if r["name"] == RAW)
+    chance, static = summary["chance"]["cmap"], row.get("static_cmap")
+    return None if static is None or raw - chance < 1 else (static - chance) / (raw - chance)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
+    """The mean of independent values, and Student's 95 % interval for it; None for one value."""
+    middle = mean(values)
+    if len(values) < 2:
+        return middle, None
+    half = student(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return middle, (middle - half, middle + half)
+
+
+def student(degrees: int) -> float:
+    """The point that Student's t stays within with probability .95, either side of 0.
+
+    By bisection on the closed form for whole degrees of freedom: Abramowitz and Stegun,
+    Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
+    """
+
+    def within(t: float) -> float:
+        angle = math.atan(t / math.sqrt(degrees))
+        cosine, odd = math.cos(angle), degrees % 2
+        term, total = (cosine if odd else 1.0), 0.0
+        for k in range(1, degrees, 2) if odd else range(0, degrees, 2):
+            total += term
+            term *= cosine**2 * (k + 1) / (k + 2)
+        share = math.sin(angle) * total
+        return 2 / math.pi * (angle + share) if odd else share
+
+    low, high = 0.0, 1e3
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if within(middle) < 0.95 else (low, middle)
+    return high
