@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from velatura import plugins
 from velatura.layout import ClipSet
-from velatura.models import clip_cnn, frame_cnn, gated_unet
+from velatura.models import bdq, clip_cnn, frame_cnn, gated_unet, tubelet_vit
 from velatura.models._parts import Budget
 from velatura.training import batches, loop
 from velatura.training.players import Players
@@ -62,6 +62,15 @@ def test_every_weight_that_should_learn_gets_a_slope(name: str, tmp_path: Path):
     """Finite, and not zero; through 8-bit rounding, both steps, in the real loop."""
     method = plugins.load("methods", name)
     players = players_for(method.BUDGET)
+    if name == "bdq":
+        players.f_A = bdq.anonymizer(bdq.Config())
+    if name == "stprivacy":
+        tiny = {"frames": 4, "size": 16, "width": 12, "depth": 4, "heads": 2}
+        players.f_A = tubelet_vit.anonymizer(tubelet_vit.Config(**tiny, pruning=(1, 2, 3)))
+    if hasattr(method, "around"):
+        players.f_A = method.around(players.f_A, method.Config())
+    if not getattr(method, "FEATURES", False):
+        players.teacher = None
     rng = np.random.default_rng(0)
     data = ClipSet.of_clips(
         rng.integers(0, 256, (8, 4, 3, 16, 16), np.uint8),
@@ -81,12 +90,16 @@ def test_every_weight_that_should_learn_gets_a_slope(name: str, tmp_path: Path):
     watched.slopes = {}
     before = {n: copy.deepcopy(m.state_dict()) for n, m in players.modules().items()}
     # A bound and a hinge that are active from the first step on.
-    tight = {"penalty": {"bound": 0.001}, "constrained": {"feature_bound": 0.001}}.get(name, {})
+    tight = {
+        "penalty": {"bound": 0.001},
+        "constrained": {"feature_bound": 0.001},
+        "stprivacy": {"sparsify_steps": 2},
+    }.get(name, {})
     method.train(players, method.Config(steps=2, **tight), watched)
     watched._log.board.close()
-    assert set(watched.slopes) == {"f_A", "f_T", "f_B"}
+    assert set(watched.slopes) == {"f_A", "f_T", "f_B", *(["head"] if name == "ted_spad" else [])}
     for player, found in watched.slopes.items():
-        assert set(found) == {key for key, _ in players.modules()[player].named_parameters()}
+        assert set(found) == {key for key, _ in watched._kept[player].named_parameters()}
         for key, slope in found.items():
             assert slope is not None, f"{player}.{key}"
             assert torch.isfinite(slope).all(), f"{player}.{key}"
