@@ -336,13 +336,14 @@ def test_data_from_which_nothing_can_be_learnt(
     assert str(caught.value) == sentence
 
 
+@pytest.mark.parametrize("method", ["constrained", "mass", "ted_spad"])
 def test_a_target_without_features_is_said_before_it_is_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(fit, "fit", lambda *args: pytest.fail("trained first"))
-    values = tiny.values("constrained")
+    values = tiny.values(method)
     values["target"] = {"name": "patch_mlp"}
-    with pytest.raises(BadInput, match=r"constrained needs a target with features\(\); patch_mlp"):
+    with pytest.raises(BadInput, match=rf"{method} needs a target with features\(\); patch_mlp"):
         experiment.train(resolve(values), tmp_path / "x")
 
 
@@ -442,6 +443,25 @@ def test_a_release_is_the_output_rounded_to_bytes(tmp_path: Path):
     assert out.actions is data.actions
     assert out.attributes is data.attributes
     assert [p.name for p in tmp_path.iterdir()] == ["release.npy"]
+
+
+class Mean(torch.nn.Module):
+    """Every frame becomes the mean of the ``window`` that it is in."""
+
+    window = 4
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        parts = clips.split(self.window, 1)
+        return torch.cat([p.mean(1, keepdim=True).expand_as(p) for p in parts], 1)
+
+
+def test_a_long_video_is_cut_where_the_anonymizer_s_windows_end(tmp_path: Path):
+    data = tiny.noise(n=2, t=15)
+    fabric = loop.fabric(loop.Config(device="cpu", precision="32"))
+    whole = experiment.release(Mean(), data, tmp_path / "whole.npy", fabric)
+    for batch in (4, 6, 11):
+        cut = experiment.release(Mean(), data, tmp_path / f"{batch}.npy", fabric, batch=batch)
+        assert np.abs(cut.frames.astype(int) - whole.frames).max() <= 1
 
 
 def test_a_release_of_the_identity_is_the_clips(tmp_path: Path):

@@ -347,12 +347,14 @@ def make_players(
     check_labelled(run, splits, private)
     labelled = bearers(splits, private)
     teacher = None
-    if getattr(method, "FEATURES", False):
+    if getattr(method, "TEACHER", False) or getattr(method, "FEATURES", False):
         teacher = role_network(run.target, "classifier", len(splits.train.action_names))
         if not hasattr(teacher, "features"):
             raise BadInput(
                 f"{run.method.name} needs a target with features(); {run.target.name} has none."
             )
+        if not getattr(method, "TEACHER", False):
+            teacher = None
     if method.BUDGET == "contrastive" and run.batches.batch < 2:
         raise BadInput(
             f"batches.batch is {run.batches.batch}, but a self-supervised budget network needs at "

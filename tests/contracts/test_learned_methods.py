@@ -69,7 +69,7 @@ def test_every_weight_that_should_learn_gets_a_slope(name: str, tmp_path: Path):
         players.f_A = tubelet_vit.anonymizer(tubelet_vit.Config(**tiny, pruning=(1, 2, 3)))
     if hasattr(method, "around"):
         players.f_A = method.around(players.f_A, method.Config())
-    if not getattr(method, "FEATURES", False):
+    if not getattr(method, "TEACHER", False):
         players.teacher = None
     rng = np.random.default_rng(0)
     data = ClipSet.of_clips(

@@ -253,7 +253,6 @@ def test_pooled_by_hand(shape: tuple[int, ...]):
 def test_the_reference_is_of_the_raw_clips_and_has_no_history():
     """Otherwise f_A could make its features easy to find by nothing at all."""
     players, seen = mass_players(), []
-    players.teacher.register_forward_hook(lambda *_: None)
     features = players.teacher.features
     players.teacher.features = lambda clips: seen.append(clips) or features(clips)
     batch = batch_of()
@@ -387,11 +386,13 @@ def test_rates_early_and_late():
 
     class Rates(FakeLoop):
         def rate(self, optimizer: Any, *rate: float, **shares: float) -> None:
-            found.append((*rate, shares["anneal"]))
+            found.append((*rate, shares["warm_up"], shares["anneal"]))
 
-    cfg = mass.Config(identity_steps=1, steps=2, lr_anonymizer=0.1, lr_identity=0.3, anneal=0.4)
+    cfg = mass.Config(
+        identity_steps=1, steps=2, lr_anonymizer=0.1, lr_identity=0.3, warm_up=0.2, anneal=0.4
+    )
     mass.train(players := mass_players(norm=True), cfg, Rates(players))
-    assert found == [(0.3, 3, 0.4), (0.1, 3, 0.4), (0.1, 3, 0.4)]
+    assert found == [(0.3, 3, 0.2, 0.4)] + [(0.1, 3, 0.2, 0.4)] * 2
 
 
 def test_nothing_to_do_is_refused():

@@ -562,12 +562,12 @@ def test_rates_early_and_late():
 
     class Rates(FakeLoop):
         def rate(self, optimizer: Any, *rate: float, **shares: float) -> None:
-            found.append((*rate, shares["anneal"]))
+            found.append((*rate, shares["warm_up"], shares["anneal"]))
 
-    options = {"steps": 3, "restart_every": 2, "restart_steps": 1, "anneal": 0.4}
+    options = {"steps": 3, "restart_every": 2, "restart_steps": 1, "warm_up": 0.2, "anneal": 0.4}
     cfg = vita.Config(identity_steps=1, lr_anonymizer=0.1, lr_identity=0.3, **options)
     vita.train(players := players_of(norm=True), cfg, Rates(players))
-    assert found == [(0.3, 5, 0.4)] + [(0.1, 5, 0.4)] * 4
+    assert found == [(0.3, 5, 0.2, 0.4)] + [(0.1, 5, 0.2, 0.4)] * 4
 
 
 # Members that start anew

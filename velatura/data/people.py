@@ -30,8 +30,8 @@ P(attribute | action) in closed form.
     W0  the nine above
     W1  the same, with a `correlation`
     W2  shape and gait: broad, long_legs, long_hair and gait (a quick or a slow sway, in every
-        action) of a person; skirt and hat of a clip. Nobody else is there, and each colour is
-        drawn by itself in every clip, so that removing colour removes nothing.
+        action) of a person; skirt and hat of a clip. Nobody else is there, and people and
+        clothes are of one plaster colour, so that removing colour removes nothing.
     W3  the room: warm_wall of a person, who lives there; upright_stripes and dark_floor of a
         clip. The person tells nothing.
 

@@ -44,7 +44,7 @@ from velatura.training.players import Players, frozen
 from velatura.transforms import standardise
 
 BUDGET = "adversaries"
-FEATURES = True  # a frozen teacher, and a target that shows its features
+TEACHER = True  # a frozen f_T, as it was on raw clips, that shows its features
 
 
 @config

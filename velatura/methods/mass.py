@@ -52,7 +52,7 @@ from velatura.training.players import Players, frozen
 
 BUDGET = "adversaries"
 IMAGES = True  # the attributes may be those of the budget branch's images
-FEATURES = True  # a frozen teacher, and a target that shows its features
+TEACHER = True  # a frozen f_T, as it was on raw clips, that shows its features
 
 
 @config
@@ -75,6 +75,9 @@ class Config:
     """Steps of reconstruction before the game, for an f_A that does not start as the identity."""
     steps: Annotated[int, Field(ge=0)] = 1000
     """Of the game; without any, what is left is f_A as it was initialised."""
+    warm_up: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """First share of the steps, over which f_A's rate rises: at a high rate Adam's first steps
+    throw f_A into a corner that it does not leave."""
     anneal: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Last share of the steps, over which f_A's rate falls to zero."""
     lr_anonymizer: Annotated[float, Field(gt=0)] = 5e-5
@@ -218,7 +221,7 @@ def train(players: Players, cfg: Config, loop: Loop) -> None:
         released = None
         early = step < cfg.identity_steps
         lr = cfg.lr_identity if early and cfg.lr_identity else cfg.lr_anonymizer
-        loop.rate(f_A, lr, cfg.identity_steps + cfg.steps, anneal=cfg.anneal)
+        loop.rate(f_A, lr, cfg.identity_steps + cfg.steps, warm_up=cfg.warm_up, anneal=cfg.anneal)
         if early:
             with loop.precision():
                 terms = step_identity(players, batch)

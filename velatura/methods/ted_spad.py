@@ -31,7 +31,7 @@ from velatura.training.players import Players, frozen, prepare
 from velatura.training.seed import reseed
 
 BUDGET = "contrastive"
-TARGET_FEATURES = True  # the target has to show its features; no teacher is needed
+FEATURES = True  # the target has to show its features
 
 Clips = Float[Tensor, "b t c h w"]
 Again = tuple[Clips, Clips]  # of the batch's videos: the same frames, and other frames

@@ -71,6 +71,9 @@ class Config:
     """Steps of reconstruction before the game, for an f_A that does not start as the identity."""
     steps: Annotated[int, Field(ge=0)] = 1000
     """Batches of the game; without any, what is left is f_A as it was initialised."""
+    warm_up: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """First share of the steps, over which f_A's rate rises: at a high rate Adam's first steps
+    throw f_A into a corner that it does not leave."""
     anneal: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Last share of the steps, over which f_A's rate falls to zero; the paper's is constant."""
     lr_anonymizer: Annotated[float, Field(gt=0)] = 1e-4
@@ -241,7 +244,7 @@ def train(players: Players, cfg: Config, loop: Loop) -> None:
         released = None
         early = step < cfg.identity_steps
         lr = cfg.lr_identity if early and cfg.lr_identity else cfg.lr_anonymizer
-        loop.rate(f_A, lr, total, anneal=cfg.anneal)
+        loop.rate(f_A, lr, total, warm_up=cfg.warm_up, anneal=cfg.anneal)
         if early:
             with loop.precision():
                 terms = step_identity(players, batch)

@@ -8,7 +8,7 @@ import numpy as np
 
 from velatura.data._people.body import FACE_POINTS
 from velatura.data._people.motion import Array
-from velatura.data._people.scene import LONG, Actor
+from velatura.data._people.scene import Actor
 from velatura.data._people.shape import Fill, Shade, Stroke, capsules, shrunk, tinted
 
 # Hair is the part of the ball within an angle of an axis: (rise of the axis, angle, puff).
@@ -19,11 +19,13 @@ HAIRDOS = {
     "long": (0.70, 1.80, 1.08),
     "bob": (0.68, 1.84, 1.12),
     "tail": (0.76, 1.70, 1.05),
+    "mane": (0.70, 1.80, 1.25),
 }
 HAIR_FALL = {  # length, upper and lower radius, over body height
     "long": (0.26, 0.096, 0.070),
     "bob": (0.125, 0.110, 0.098),
     "tail": (0.22, 0.042, 0.020),
+    "mane": (0.17, 0.150, 0.150),  # wider than a neck, a chin and narrow shoulders
 }
 
 
@@ -37,7 +39,7 @@ class Skull(NamedTuple):
 
 def back_hair(actor: Actor, skull: Skull, shade: Shade) -> list[Fill]:
     """What falls down behind the neck; empty for short hair."""
-    if actor.person.hairdo not in LONG:
+    if actor.person.hairdo not in HAIR_FALL:
         return []
     length, top, bottom = (v * actor.scale for v in HAIR_FALL[actor.person.hairdo])
     back = -0.45 if actor.person.hairdo != "tail" else -0.95
@@ -49,7 +51,7 @@ def back_hair(actor: Actor, skull: Skull, shade: Shade) -> list[Fill]:
 def head(actor: Actor, skull: Skull, shade: Shade, fine: bool) -> list[Fill]:
     """Skull, ears, hair and face, back to front."""
     person = actor.person
-    fills = [] if person.hairdo in ("long", "bob") else _ears(actor, skull, shade)
+    fills = [] if person.hairdo in ("long", "bob", "mane") else _ears(actor, skull, shade)
     outline = _shaped(skull, _ring(8 + 2 * shade.corners)[None])
     fills += _shaded(skull, outline, person.skin, shade)
     fills += _face(actor, skull, fine)

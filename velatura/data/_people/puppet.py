@@ -280,7 +280,8 @@ def _skirt(actor: Actor, flat: Flat, shade: Shade) -> list[Fill]:
     hips, knees = flat["hips"][0], flat["knees"][0]
     waist = pelvis + 0.30 * (neck - pelvis)
     hem = hips + 0.80 * (knees - hips)
-    flare = np.array([0.062 * unit, 0.0])
+    wide = 0.062 if actor.outfit.gown is None else 0.11
+    flare = np.array([wide * unit, 0.0])
     low = np.array([0.0, 0.02 * unit])
     belt = np.array([(build.waist + 0.028) * unit * np.hypot(np.cos(actor.yaw), 0.7), 0.0])
     hip = np.array([0.055 * unit, 0.0])

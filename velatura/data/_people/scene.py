@@ -43,7 +43,7 @@ class Outfit(NamedTuple):
     bare: bool  # short sleeves and bare legs
     cover: Colour | None  # a mask over nose and mouth
     scarf: bool  # the cover goes round the neck as well
-    gown: Colour | None = None  # the skirt's own colour; else it follows the legs'
+    gown: Colour | None = None  # a wide skirt's own colour; else it follows the legs'
     hat: Colour | None = None
 
 
@@ -120,7 +120,7 @@ def draw_scene(
         actor=actor,
         others=tuple(others),
         occluders=_occluders(rng),
-        stool=hsv(rng.uniform(0.0, 1.0), rng.uniform(0.1, 0.5), rng.uniform(0.3, 0.75)),
+        stool=_hsv(rng.uniform(0.0, 1.0), rng.uniform(0.1, 0.5), rng.uniform(0.3, 0.75)),
         light=_light(rng, time),
         tilt=rng.uniform(0.06, 0.20),
         camera=_shake(rng, time),
@@ -227,18 +227,18 @@ def _outfit(
     rng: np.random.Generator, person: Person, bare: bool, cool: bool, covered: bool
 ) -> Outfit:
     hue = rng.uniform(0.40, 0.68) if cool else rng.uniform(-0.06, 0.14)
-    shirt = hsv(hue, rng.uniform(0.50, 0.90), rng.uniform(0.45, 0.95))
+    shirt = _hsv(hue, rng.uniform(0.50, 0.90), rng.uniform(0.45, 0.95))
     pale = bool(rng.integers(2))
     band = shirt * 0.45 if pale else shirt * 0.35 + 160.0
     striped = bool(rng.uniform() < 0.35)
     wears_skirt = bool(rng.uniform() < 0.8)
-    mask = hsv(rng.uniform(0.25, 0.75), rng.uniform(0.1, 0.7), float(rng.choice([0.15, 0.9])))
+    mask = _hsv(rng.uniform(0.25, 0.75), rng.uniform(0.1, 0.7), float(rng.choice([0.15, 0.9])))
     return Outfit(
         shirt=shirt,
         stripes=band if striped else None,
         bands=int(rng.integers(2, 5)),
-        legs=hsv(rng.uniform(), rng.uniform(0.10, 0.55), rng.uniform(0.18, 0.70)),
-        shoes=hsv(rng.uniform(), rng.uniform(0.0, 0.6), rng.uniform(0.10, 0.90)),
+        legs=_hsv(rng.uniform(), rng.uniform(0.10, 0.55), rng.uniform(0.18, 0.70)),
+        shoes=_hsv(rng.uniform(), rng.uniform(0.0, 0.6), rng.uniform(0.10, 0.90)),
         skirt=wears_skirt and person.feminine,
         bare=bare,
         cover=mask if covered else None,
@@ -255,7 +255,7 @@ def _occluders(rng: np.random.Generator) -> tuple[Occluder, ...]:
         bar = bool(rng.integers(2))
         reach = half * np.array([np.cos(angle), np.sin(angle)]) * bar
         radius = rng.uniform(0.014, 0.025) if bar else rng.uniform(0.03, 0.065)
-        colour = hsv(rng.uniform(), rng.uniform(0.1, 0.8), rng.uniform(0.2, 0.9))
+        colour = _hsv(rng.uniform(), rng.uniform(0.1, 0.8), rng.uniform(0.2, 0.9))
         drawn.append(Occluder(start, path, reach, radius, colour))
     return tuple(drawn[: int(rng.choice(3, p=[0.45, 0.40, 0.15]))])
 
@@ -304,5 +304,5 @@ def _mix(rng: np.random.Generator, swatches: Array) -> Colour:
     return colour
 
 
-def hsv(hue: float, saturation: float, value: float) -> Colour:
+def _hsv(hue: float, saturation: float, value: float) -> Colour:
     return 255.0 * np.array(hsv_to_rgb(hue % 1.0, saturation, value))

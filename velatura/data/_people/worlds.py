@@ -12,9 +12,10 @@ from velatura.data._people.body import draw_shape
 from velatura.data._people.census import ATTRIBUTES, FACES, OF_CLIP, OF_PERSON, SPLITS, WORLDS
 from velatura.data._people.motion import Array
 from velatura.data._people.room import Paint
-from velatura.data._people.scene import Colour, Scene, hsv
+from velatura.data._people.scene import Scene
 from velatura.data._people.scene import draw_scene as draw_plain
 
+PLASTER = np.array([206.0, 200.0, 192.0])
 OF_THE_PERSON, OF_THE_CLIP = 17, 19  # purposes, the fourth word of a seed
 
 
@@ -44,7 +45,7 @@ def draw_scene(
     scene = draw_plain(seed, split, index, frames, action, plain, number)
     if world == "W3":
         return scene._replace(paint=Paint(**has))
-    return _shaped(scene, has, of_person, of_clip)
+    return _shaped(scene, has, of_person)
 
 
 def _chance(of_person: np.random.Generator, of_clip: np.random.Generator) -> dict[str, int]:
@@ -55,10 +56,8 @@ def _chance(of_person: np.random.Generator, of_clip: np.random.Generator) -> dic
     return free | {f"face_{kind}": int(face == kind) for kind in ("complete", "partial")}
 
 
-def _shaped(
-    scene: Scene, has: dict[str, bool], of_person: np.random.Generator, rng: np.random.Generator
-) -> Scene:
-    """W2: shape and gait by attribute; every colour by lot, of its own, in every clip.
+def _shaped(scene: Scene, has: dict[str, bool], of_person: np.random.Generator) -> Scene:
+    """W2: shape and gait by attribute; all is of one colour, so that its area tells nothing.
 
     The two gaits sway as far, one slowly and one quickly, so that no single frame shows which.
     """
@@ -67,23 +66,18 @@ def _shaped(
     person = actor.person._replace(
         build=draw_shape(has["broad"], has["long_legs"], of_person),
         style=actor.person.style._replace(rhythm=rhythm, sway=of_person.uniform(0.13, 0.18)),
-        skin=_any(rng),
-        hair=_any(rng),
-        hairdo=str(of_person.choice(("long", "bob") if has["long_hair"] else ("cap", "crop"))),
+        skin=PLASTER,
+        hair=PLASTER,
+        hairdo="mane" if has["long_hair"] else str(of_person.choice(("cap", "crop"))),
     )
-    striped = actor.outfit.stripes is not None
     outfit = actor.outfit._replace(
-        shirt=_any(rng),
-        stripes=_any(rng) if striped else None,
-        legs=_any(rng),
-        shoes=_any(rng),
+        shirt=PLASTER,
+        stripes=None,
+        legs=PLASTER,
+        shoes=PLASTER,
         skirt=has["skirt"],
-        gown=_any(rng),
-        hat=_any(rng) if has["hat"] else None,
+        gown=PLASTER,
+        hat=PLASTER if has["hat"] else None,
         cover=None,
     )
     return scene._replace(actor=actor._replace(person=person, outfit=outfit))
-
-
-def _any(rng: np.random.Generator) -> Colour:
-    return hsv(rng.uniform(), rng.uniform(0.1, 0.8), rng.uniform(0.25, 0.95))
