@@ -456,16 +456,18 @@ def test_black_tells_nothing_of_what_it_covers(boxes: bool):
     assert torch.equal(network(clips, people), network(other, people))
 
 
-@pytest.mark.parametrize(("kernel", "side"), [(21, 112), (13, 112), (21, 224)])
-def test_blur_people_by_hand(kernel: int, side: int):
+@pytest.mark.parametrize(
+    ("kernel", "side", "short"), [(21, 112, 112), (13, 112, 112), (21, 224, 112), (21, 112, 56)]
+)
+def test_blur_people_by_hand(kernel: int, side: int, short: int):
     """A point under a mask of everything: a Gaussian of sigma 10, cut off at the kernel's edge."""
-    scale = 112 / side
-    clips = torch.zeros(1, 1, 3, 112, 112)
-    clips[0, 0, 1, 56, 50] = 1.0
+    scale = short / side
+    clips = torch.zeros(1, 1, 3, short, short)
+    clips[0, 0, 1, 28, 25] = 1.0
     network = blur_people.build(blur_people.Config(kernel=kernel, side=side))
-    out = network(clips, torch.ones(1, 1, 112, 112))
+    out = network(clips, torch.ones(1, 1, short, short))
     half = int((kernel - 1) / 2 * scale)
-    x = torch.arange(112) - 50
+    x = torch.arange(short) - 25
     line = torch.exp(-0.5 * (x / (10 * scale)) ** 2) * (x.abs() <= half)
     torch.testing.assert_close(out[0, 0, 1].sum(0), line / line.sum(), atol=1e-6, rtol=0)
     assert int((out[0, 0, 1] > 0).sum()) == (2 * half + 1) ** 2

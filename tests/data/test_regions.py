@@ -118,6 +118,7 @@ def test_a_crop_covers_and_is_the_middle(picture: tuple[int, int]):
     assert crop.size[0] >= 24
     assert crop.size[1] >= 32
     assert crop.size[0] == 24 or crop.size[1] == 32
+    assert crop.size[0] / crop.size[1] == pytest.approx(picture[0] / picture[1], rel=0.05)
     assert 0 <= crop.size[0] - 24 - 2 * crop.top <= 1
     assert 0 <= crop.size[1] - 32 - 2 * crop.left <= 1
 
