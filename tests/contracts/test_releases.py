@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from velatura import plugins
 from velatura.experiment import build_anonymizer, learns, resolve
+from velatura.report.findings import FAMILIES
 
 METHODS = plugins.names("methods")
 # Networks that a method is made for, as small as they go; every other one gets a small gated U-Net.
@@ -137,3 +138,14 @@ def test_the_page_of_methods_names_them_all_and_tests_that_exist():
         assert any(f"def {name}(" in text for text in sources), name
     for name in re.findall(r"`(test_\w+\.py)`", page):
         assert name in names, name
+
+
+@each_method
+def test_the_report_knows_what_family_a_method_is_of(name: str):
+    method = plugins.load("methods", name)
+    family = FAMILIES[name]
+    if hasattr(method, "build"):
+        assert family in ("fixed", "reference")
+    else:
+        kinds = {"contrastive": "self-supervised", "adversaries": "supervised"}
+        assert family == kinds[method.BUDGET]

@@ -391,6 +391,11 @@ def test_what_is_no_function_of_one_frame_is_refused(tmp_path: Path, monkeypatch
     out = tmp_path / "x.onnx"
     assert "identity changes nothing" in said(fixed("identity"), out)
     assert "frame_difference looks 1 frame back" in said(fixed("frame_difference"), out)
+    assert "blacken needs to be told where people are" in said(fixed("blacken"), out)
+    assert "noise sees a video in one piece" in said(fixed("noise"), out)
+    around = experiment.build_anonymizer(resolve(tiny.values(method={"name": "penalty_released"})))
+    with pytest.raises(BadInput, match="penalty_released sees 3 frames together"):
+        exporter._frame_by_frame(around.eval(), "penalty_released")
 
     class Mixes(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -331,6 +331,19 @@ def _frame_by_frame(network: nn.Module, name: str) -> None:
             f"{name} looks {past} frame{'s' * (past > 1)} back, and a file holds a function of "
             "one frame; use the mode of `velatura anonymize` where it has one."
         )
+    if getattr(network, "wants_people", False):
+        raise BadInput(
+            f"{name} needs to be told where people are, and a file is shown the picture alone; "
+            "`velatura anonymize --regions` treats regions."
+        )
+    if getattr(network, "whole", False):
+        raise BadInput(f"{name} sees a video in one piece, and a file a frame at a time.")
+    window = int(getattr(network, "window", 1))
+    if window > 1:
+        raise BadInput(
+            f"{name} sees {window} frames together, and a file holds a function of one frame; its "
+            "releases are made by `velatura evaluate`."
+        )
     side = 4 * _stride(network) * math.ceil(16 / _stride(network))
     frames = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(0))
     try:

@@ -16,14 +16,13 @@ FAMILIES = {
     "identity": "reference",
     "raw": "reference",
     "constant": "reference",
-    "blur": "fixed",
-    "downsample": "fixed",
-    "frame_difference": "fixed",
-    "grey": "fixed",
-    "spact": "self-supervised",
-    "penalty": "self-supervised",
-    "constrained": "supervised",
-}
+    **dict.fromkeys(
+        ("blacken", "blur", "blur_people", "downsample", "frame_difference", "grey", "noise",
+         "pixelate"), "fixed",
+    ),
+    **dict.fromkeys(("penalty", "penalty_released", "spact", "ted_spad"), "self-supervised"),
+    **dict.fromkeys(("bdq", "constrained", "mass", "stprivacy", "vita"), "supervised"),
+}  # fmt: skip
 
 
 def label(name: str) -> str:
