@@ -128,7 +128,7 @@ def test_the_header_counts_what_the_code_counts(counted: tuple[str, Counts]):
     assert [line for line in lines if line.startswith("#   clips: ")] == [clips]
     assert said == epochs
     if name in PAPER:  # 100 epochs, of reconstruction and of the game alike
-        assert len(learnt) == 5
+        assert len(learnt) == 6
         for run in learnt:
             for steps in (run.method.config.identity_steps, run.method.config.steps):
                 assert steps * batch / n.learnt == pytest.approx(100, rel=0.01)
