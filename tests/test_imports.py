@@ -17,7 +17,7 @@ PACKAGE = Path(velatura.__file__).parent
 HOUSE = [
     "errors torchvision_guard",
     "layout plugins config jobs ranks restricted",
-    "frontier losses metrics transforms video",
+    "frontier losses metrics reidentify transforms video",
     "data models",
     "training",
     "methods attackers",
