@@ -9,6 +9,7 @@ import shlex
 import signal
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -142,15 +143,16 @@ def test_grids_that_are_not_right(changes: dict[str, Any], sentence: str, tmp_pa
 def test_the_grids_of_the_repository_resolve(path: Path, tmp_path: Path):
     text = path.read_text()
     assert f"velatura sweep experiments/grids/{path.name}" in text
-    assert f"python experiments/make_comparison.py runs/{path.stem}" in text
+    compares = path.stem.startswith("comparison")  # the other one looks for settings
+    assert (f"python experiments/make_comparison.py runs/{path.stem}" in text) == compares
     grid = sweep.resolve_grid(read_toml(path))
     cells = sweep.cells_of(grid, tmp_path)
-    assert len(cells) == len(grid.seeds) * len(grid.worlds) >= 3
+    assert len(cells) == len(grid.seeds) * len(grid.worlds) >= (3 if compares else 1)
     for cell in cells:
         learned = [r.run for r in cell.study.rows if sweep.learns(r.run)]
         assert len(learned) >= 3
         assert {run.method.config.steps for run in learned} == {grid.equal.steps}
-        assert {"raw", "constant"} <= {row.name for row in cell.study.rows}
+        assert {"raw", "constant"} <= {row.name for row in cell.study.rows} or not compares
 
 
 # ---------------------------------------------------------------------------- figures over seeds
@@ -480,3 +482,14 @@ def test_the_commands_of_the_page_do_what_it_says(
     assert list(summary["worlds"]) == ["free", "coupled"]
     assert [row["n"] for row in summary["worlds"]["free"]] == [1] * 4
     assert (tmp_path / "runs" / "grid" / "free-1" / "report.html").exists()
+
+
+def test_settings_are_looked_for_where_nothing_is_reported_and_alike_for_all():
+    """As many settings of each learned method, at a seed that no comparison has."""
+    grids = {path.stem: sweep.resolve_grid(read_toml(path)) for path in GRIDS}
+    tuning = grids["tuning"]
+    for name, grid in grids.items():
+        assert name == "tuning" or not set(grid.seeds) & set(tuning.seeds)
+    study = sweep.cells_of(tuning, Path("nowhere"))[0].study
+    settings = Counter(row.run.method.name for row in study.rows if sweep.learns(row.run))
+    assert set(settings.values()) == {6}
