@@ -236,11 +236,15 @@ def check_role(name: str, role: str) -> None:
 
 
 def check_sizes(
-    run: Run, clips: Splits, others: Mapping[str, Mapping[str, Any]] | None = None
+    run: Run,
+    clips: Splits,
+    private: Splits | None = None,
+    others: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Refuse windows that a network of the run cannot take, before anything is trained.
 
     Args:
+        private: the images of ``[private]``; adversaries may learn from those.
         others: networks by name with what their ``Config`` is given, beside the run's own.
 
     Raises:
@@ -248,9 +252,11 @@ def check_sizes(
     """
     window = windows.of(clips.train, run.batches)
     side, frames = window.size, window.frames
-    asked = [(run.target, frames), *((s, 1) for s in (run.anonymizer, run.budget) if learns(run))]
+    # What sees frames by themselves takes them in any number.
+    asked = [(run.target, frames), *((s, 2) for s in (run.anonymizer, run.budget) if learns(run))]
     for name in getattr(run.method.config, "adversaries", ()):
-        asked.append((Section(name, plugins.config_class("models", name)()), frames))
+        seen = windows.of(bearers(clips, private).train, run.batches).frames
+        asked.append((Section(name, plugins.config_class("models", name)()), seen))
     for name, given in (others or {}).items():
         if name not in plugins.names("models"):
             continue  # an examiner with a network of its own
@@ -346,22 +352,10 @@ def make_players(
         return lambda done, total: progress(done, total, {}) if progress else None
 
     method = plugins.load("methods", run.method.name)
-    check_labelled(run, splits, private)
     labelled = bearers(splits, private)
     teacher = None
-    if getattr(method, "TEACHER", False) or getattr(method, "FEATURES", False):
+    if getattr(method, "TEACHER", False):
         teacher = role_network(run.target, "classifier", len(splits.train.action_names))
-        if not hasattr(teacher, "features"):
-            raise BadInput(
-                f"{run.method.name} needs a target with features(); {run.target.name} has none."
-            )
-        if not getattr(method, "TEACHER", False):
-            teacher = None
-    if method.BUDGET == "contrastive" and run.batches.batch < 2:
-        raise BadInput(
-            f"batches.batch is {run.batches.batch}, but a self-supervised budget network needs at "
-            "least 2 clips to tell apart."
-        )
     f_T = raw_network(run.target, "actions", run, splits, fabric, raw, "target", tell("target"))
     if teacher is not None:
         teacher.load_state_dict(f_T.state_dict())
@@ -385,6 +379,49 @@ def make_players(
     return Players(f_A, f_T, f_B, teacher, prevalence, "clips" if labelled is splits else "images")
 
 
+def check_players(run: Run, splits: Splits, private: Splits | None = None) -> None:
+    """Refuse a game that cannot begin, before anything is trained: every network is made once, with
+    its weights, and the method looks them over.
+
+    A method may have ``check(cfg, players, actions, batch)``, which raises BadInput.
+
+    Raises:
+        BadInput: labels that are not there; windows that a network cannot take; weights that do not
+            fit; a target without features; a batch that is too small; what the method's own check
+            says.
+    """
+    if not learns(run):
+        return
+    method = plugins.load("methods", run.method.name)
+    check_labelled(run, splits, private)
+    check_sizes(run, splits, private)
+    if method.BUDGET == "contrastive" and run.batches.batch < 2:
+        raise BadInput(
+            f"batches.batch is {run.batches.batch}, but a self-supervised budget network needs at "
+            "least 2 clips to tell apart."
+        )
+    actions, labelled = len(splits.train.action_names), bearers(splits, private)
+    f_T = role_network(run.target, "classifier", actions)
+    wants = getattr(method, "TEACHER", False) or getattr(method, "FEATURES", False)
+    if wants and not hasattr(f_T, "features"):
+        raise BadInput(
+            f"{run.method.name} needs a target with features(); {run.target.name} has none."
+        )
+    if method.BUDGET == "adversaries":
+        outputs = len(labelled.train.attribute_names)
+        kinds = [
+            Section(n, plugins.config_class("models", n)()) for n in run.method.config.adversaries
+        ]
+        f_B: nn.Module = nn.ModuleList(role_network(kind, "classifier", outputs) for kind in kinds)
+    else:
+        f_B = build_budget(run.budget)
+    if hasattr(method, "check"):
+        players = Players(build_anonymizer(run), f_T, f_B)
+        method.check(run.method.config, players, actions, run.batches.batch)
+    else:
+        build_anonymizer(run)
+
+
 def check_labelled(run: Run, splits: Splits, private: Splits | None) -> None:
     """Refuse a method that is told attributes where nothing tells them.
 
@@ -398,7 +435,8 @@ def check_labelled(run: Run, splits: Splits, private: Splits | None) -> None:
     if private is None or not getattr(method, "IMAGES", False):
         raise BadInput(
             f"{run.method.name} learns from the private attributes of the videos themselves, "
-            f"and {run.data.name} has none; take a self-supervised method, such as penalty."
+            f"and {run.data.name} has none; take a self-supervised method, such as penalty"
+            + (", or vita or mass, which learn from images." if private else ".")
         )
 
 
@@ -513,7 +551,7 @@ def train(
         images = kept_apart(splits, load_private(run))
         for part in splits:
             windows.check(part, run.batches)
-        check_sizes(run, splits)
+        check_players(run, splits, images)
         stream = window.Batches(
             splits.train, run.batches, run.seed, services.device, rank, world,
             images.train if images else None,

@@ -45,8 +45,8 @@ from velatura.experiment import (
     Section,
     bearers,
     build_anonymizer,
-    check_labelled,
     check_people,
+    check_players,
     check_role,
     check_sizes,
     fingerprint,
@@ -235,13 +235,12 @@ def load_all(study: Study, progress: Callable[[str, int, int], None] | None = No
     for part in data.parts:
         windows.check(part, windows.of(part, study.base.batches))
     for row in study.rows:
-        check_labelled(row.run, clips, private)
         for splits in (clips, data.bearers):
             check_people(row.run, splits)
-        check_sizes(row.run, clips)
     cfg = study.evaluation
     for names, splits in ((cfg.targets, clips), (cfg.attackers, data.bearers)):
-        check_sizes(study.base, splits, {name: cfg.networks.get(name, {}) for name in names})
+        settings = {name: cfg.networks.get(name, {}) for name in names}
+        check_sizes(study.base, splits, others=settings)
     if data.bearers is not clips:
         for row in study.rows:
             if not learns(row.run) and looks_back(build_anonymizer(row.run)):
@@ -339,13 +338,20 @@ def work_release(job: str, folder: str, row: str) -> None:
             known = statistics(part)
             path = out / statistics_name(part.name)
             np.savez(path, mean=known.mean, deviation=known.deviation)
-    bound = getattr(run.method.config, "bound", None)
-    # What is measured is the change of a whole video, in units of the picture.
-    if bound is not None and (run.method.config.space, run.method.config.per) == ("unit", "clip"):
+    if (bound := clip_bound(run.method.config)) is not None:
         figures["bound"] = bound
     (shown,) = windows.even(seen, examples(data.clips), study.base.batches)
     np.savez_compressed(out / "examples.npz", frames=shown.permute(0, 1, 3, 4, 2).numpy())
     checkpoint.write_atomically(out / "release.json", json.dumps(figures).encode())
+
+
+def clip_bound(method: Any) -> float | None:
+    """The bound of a method on what is measured, the change of a whole video in units of the
+    picture; None where it has none, or one on something else."""
+    if (getattr(method, "space", None), getattr(method, "per", None)) != ("unit", "clip"):
+        return None
+    bound: float | None = getattr(method, "bound", None)
+    return bound
 
 
 def _rms_change(clip: np.ndarray, other: np.ndarray) -> float:
@@ -713,6 +719,12 @@ def carry_out(
     begin = time.monotonic()
     with Memory() as memory, locked(folder):
         data = load_all(study, on_data)
+        for row in study.rows:
+            if (
+                not (folder / "methods" / row.name / "anonymizer.safetensors").exists()
+                and not trained
+            ):
+                check_players(row.run, data.clips, data.private)
         _enough_space(folder, data)
         _same_inputs(folder, data, trained)
         checkpoint.write_atomically(file, study.toml().encode())

@@ -18,6 +18,7 @@ from toys import FakeLoop, moved, state, toy_players, watch
 from velatura import losses
 from velatura.errors import BadInput
 from velatura.methods import mass
+from velatura.models._parts import pooled
 from velatura.training.batches import Batch
 from velatura.training.players import Players
 
@@ -184,6 +185,11 @@ def test_more_of_the_action_than_there_is_is_refused():
     mass.step_anonymizer(players, batch, mass.Config(preserve_bound=math.log(3)))
     with pytest.raises(BadInput, match=r"preserve_bound is 1.2 nats, but to tell 3 .* 1.099"):
         mass.step_anonymizer(players, batch, mass.Config(preserve_bound=1.2))
+    mass.check(mass.Config(preserve_bound=math.log(3)), players, 3, 2)
+    with pytest.raises(BadInput, match=r"preserve_bound is 1.2 nats"):
+        mass.check(mass.Config(preserve_bound=1.2), players, 3, 2)
+    with pytest.raises(BadInput, match=r"set batches.batch to at least 2"):
+        mass.check(mass.Config(), players, 3, 1)
 
 
 def test_all_of_the_action_is_the_default():
@@ -242,7 +248,7 @@ def test_suppression_raises_the_adversaries_error():
 def test_pooled_by_hand(shape: tuple[int, ...]):
     """Of a clip network (B, C, T, H, W); of one that looks at frames (B, T, C)."""
     features = torch.randn(shape)
-    found = mass.pooled(features)
+    found = pooled(features)
     assert found.shape == (2, 3)
     for b in range(2):
         for c in range(3):

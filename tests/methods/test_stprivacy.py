@@ -271,7 +271,7 @@ def test_only_the_game_is_annealed():
 def test_an_anonymizer_that_drops_nothing_is_one_sentence():
     players = toy_players("adversaries")
     with pytest.raises(BadInput, match="stprivacy needs an anonymizer that drops tubelets"):
-        stprivacy.train(players, CFG, FakeLoop(players))
+        stprivacy.check(CFG, players, 3, 4)
 
 
 def test_no_steps_at_all_is_one_sentence():

@@ -241,7 +241,7 @@ def test_the_projection_has_the_published_sizes():
     shapes = {k: tuple(v.shape) for k, v in head.named_parameters()}
     assert [s for s in shapes.values() if len(s) == 2] == [(512, 2048), (128, 512)]
     assert [s for s in shapes.values() if len(s) == 1] == [(512,), (512,), (128,), (128,)]
-    assert head.eval()(torch.rand(3, 2048, 2, 1, 1)).shape == (3, 128)
+    assert head.eval()(torch.rand(3, 2048)).shape == (3, 128)
 
 
 def test_the_projection_is_fresh_fits_the_target_and_repeats():

@@ -638,12 +638,10 @@ def test_a_network_that_cannot_be_drawn_again_is_refused_before_the_game():
     vita.check_random(players.f_B)
     players.f_B.append(nn.Sequential(nn.Linear(2, 2), Placed()))
     for options in ({"restart_every": 2}, {"restart_every": 2, "restart_steps": 0}):
-        made = FakeLoop(players)
         with pytest.raises(BadInput, match=r"Placed .*restart_from to 'start'"):
-            vita.train(players, vita.Config(steps=4, **options), made)
-        assert not made.kept
-    with pytest.raises((NotImplementedError, RuntimeError)):  # allowed; but it is no network
-        vita.train(players, vita.Config(steps=4, restart_every=2, restart_from="start"), made)
+            vita.check(vita.Config(steps=4, **options), players, 3, 4)
+    for options in ({}, {"restart_every": 2, "restart_from": "start"}):
+        vita.check(vita.Config(steps=4, **options), players, 3, 4)
 
 
 @pytest.mark.parametrize("origin", ["random", "start"])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from velatura import plugins
 from velatura.errors import BadInput
-from velatura.models._parts import Budget
+from velatura.models._parts import Budget, pooled
 
 # As small as its Config allows; a network that is not named here comes as it is.
 SMALL: dict[str, dict[str, Any]] = {
@@ -165,6 +165,23 @@ def test_a_classifier_learns_with_every_weight_and_reads_every_colour(name: str)
     reached(network, silent=SILENT.get(name, ()))
     per_colour = video.grad.abs().sum((0, 1, 3, 4))
     assert (per_colour > 0).all()
+
+
+# What a pooled feature of a clip is: the channels of the last stage.
+POOLED = {
+    "c3d": 512, "clip_cnn": 32, "efficientnet_lite0": 1280, "i3d_r50": 2048, "mvit_v2_s": 768,
+    "r2plus1d_18": 512, "r3d_18": 512,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", offering("classifier"))
+def test_features_are_pooled_over_time_and_space_and_not_over_themselves(name: str):
+    network = built(name, "classifier", 3).eval()
+    assert hasattr(network, "features") == (name in POOLED)
+    if name in POOLED:
+        with torch.no_grad():
+            found = pooled(network.features(clips(2, FRAMES.get(name, 4)))[-1])
+        assert found.shape == (2, POOLED[name])
 
 
 @pytest.mark.parametrize(

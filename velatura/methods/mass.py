@@ -11,7 +11,7 @@ Players:
 Step 1 moves f_A, which minimises
 
     w_S * sum over attributes of (v^2 + |v|),   v = min(CE - H(attribute) + m, 0)
-    + w_U * (v^2 + |v|),                        v = max(CE - H(action) + n, 0)
+    + w_U * (v^2 + |v|),                        v = max(CE - log(n_actions) + n, 0)
     + w_F * InfoNCE(teacher's features of the clip, those of what f_A made of it)
 
 so that m nats of each attribute may be left, n of the action have to be, and of all that nobody
@@ -46,6 +46,7 @@ from velatura.losses import (
     supervised,
     suppression,
 )
+from velatura.models._parts import pooled
 from velatura.training.batches import Batch
 from velatura.training.loop import Loop
 from velatura.training.players import Players, frozen
@@ -153,11 +154,6 @@ def wanted(cfg: Config, information: float) -> float:
     return bound
 
 
-def pooled(features: Tensor) -> Tensor:
-    """(B, C, T, H, W), or one row per frame (B, T, C), to (B, C): the mean over time and space."""
-    return features.mean(1) if features.ndim == 3 else features.flatten(2).mean(2)
-
-
 def step_adversaries(
     players: Players, batch: Batch, cfg: Config, released: Batch | None = None
 ) -> dict[str, Tensor]:
@@ -204,6 +200,13 @@ def shown(players: Players, released: Batch) -> tuple[Tensor, Tensor]:
 def _each(f_B: nn.Module) -> list[nn.Module]:
     assert isinstance(f_B, nn.ModuleList)
     return list(f_B)
+
+
+def check(cfg: Config, players: Players, actions: int, batch: int) -> None:
+    """Refuse a bound that no action can meet, and a batch without a second clip for InfoNCE."""
+    wanted(cfg, math.log(actions))
+    if batch < 2:
+        raise BadInput("mass tells clips of a batch apart; set batches.batch to at least 2.")
 
 
 def train(players: Players, cfg: Config, loop: Loop) -> None:

@@ -21,8 +21,12 @@ on two functions.
 released is a file, and that is RGB again.
 
 A fourth defect is no part of training: the script's F1 counts a logit of more than .5, not a
-probability, as a yes. It belongs to the measurement, ``metrics.py``.
-Of the script's f_A one thing is not repeated: its output is unbounded, and no file holds that.
+probability, as a yes. It belongs to the measurement: ``metrics.f1``.
+
+Three things of the script are not repeated. f_A's output is unbounded there, and no file holds
+that. It asks f_A three times, for the clips and each view, so that BatchNorm sees them apart; here
+it is one call. And its f_A learns to return stills, which nobody scrambles; here it learns it of
+clips, on their scrambled way.
 """
 
 from __future__ import annotations
@@ -95,7 +99,7 @@ class Around(nn.Module):
         self.window = 3 if cfg.scrambled else 1  # frames that go through f_A as one picture
 
     def forward(self, clips: Float[Tensor, "*n c h w"]) -> Float[Tensor, "*n c h w"]:
-        if clips.ndim == 4:
+        if clips.ndim == 4 or clips.shape[1] == 1:  # stills, also as videos of one frame
             out: Tensor = self.net(clips)
             return out
         return restored(self.net(shown(clips, self.cfg)), clips.shape, self.cfg)

@@ -40,6 +40,7 @@ class Config:
     anneal: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Last share of the steps, over which f_A's rate falls to zero; the paper's is constant."""
     lr_anonymizer: Annotated[float, Field(gt=0)] = 4e-5
+    """Rates are those of ``penalty``; the authors' code has 1e-4 for all three."""
     lr_identity: Annotated[float, Field(gt=0)] | None = None
     """f_A's rate in the steps of reconstruction, where it is another."""
 

@@ -129,14 +129,14 @@ def _each(f_B: nn.Module) -> list[nn.Module]:
     return list(f_B)
 
 
-def train(players: Players, cfg: Config, loop: Loop) -> None:
-    """Both stages. ``players`` are moved in place.
-
-    Raises:
-        BadInput: f_A does not decide anything.
-    """
+def check(cfg: Config, players: Players, actions: int, batch: int) -> None:
+    """Refuse an f_A that does not decide anything."""
     if not hasattr(players.f_A, "sparsifier"):
         raise BadInput("stprivacy needs an anonymizer that drops tubelets: tubelet_vit.")
+
+
+def train(players: Players, cfg: Config, loop: Loop) -> None:
+    """Both stages. ``players`` are moved in place."""
     everything = list(players.f_A.parameters())
     late = [p for module in players.f_A.painter() for p in module.parameters()]  # type: ignore[operator]
     sparsifier = torch.optim.Adam(everything, cfg.lr_anonymizer)

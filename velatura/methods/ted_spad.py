@@ -5,7 +5,7 @@ triplet; compare them with ``diff``. Three players, and a projection that learns
 
     f_A   anonymizer  (B, T, C, H, W) or (N, C, H, W) in [0, 1] to the same
     f_T   target      clips (B, T, C, H, W) to action logits (B, n_actions); shows its features
-    head  projection  features (N, D, ...) to embeddings (N, 128)
+    head  projection  features, pooled (N, D), to embeddings (N, 128)
     f_B   budget      frames (N, C, H, W) to embeddings (N, D); self-supervised
 
 The embedding of a clip is to be nearer to that of the same frames, augmented anew, than to that
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from velatura.config import config
 from velatura.errors import BadInput
 from velatura.losses import cross_entropy, nt_xent, reconstruction, rms, triplet
+from velatura.models._parts import pooled
 from velatura.training.batches import Batch
 from velatura.training.loop import Loop
 from velatura.training.players import Players, frozen, prepare
@@ -56,6 +57,7 @@ class Config:
     anneal: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Last share of the steps, over which f_A's rate falls to zero; the paper's is constant."""
     lr_anonymizer: Annotated[float, Field(gt=0)] = 4e-5
+    """Rates are those of ``penalty``; the authors' code has a tenth of them."""
     lr_identity: Annotated[float, Field(gt=0)] | None = None
     """f_A's rate in the steps of reconstruction, where it is another."""
     lr_target: Annotated[float, Field(gt=0)] = 1e-4
@@ -68,7 +70,7 @@ class Config:
 
 
 class Head(nn.Module):
-    """The projection: the mean over time and space, then 512 and 128 units with BatchNorm."""
+    """The projection of pooled features: 512 and 128 units with BatchNorm."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -81,8 +83,8 @@ class Head(nn.Module):
             nn.BatchNorm1d(128),
         )
 
-    def forward(self, features: Float[Tensor, "n d *rest"]) -> Float[Tensor, "n 128"]:
-        embedding: Tensor = self.net(features.flatten(2).mean(2))
+    def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n 128"]:
+        embedding: Tensor = self.net(features)
         return embedding
 
 
@@ -155,7 +157,7 @@ def step_adversaries(
 def temporal(players: Players, head: nn.Module, clips: Clips, again: Again, cfg: Config) -> Tensor:
     """The triplet of f_T's features of three released clips of each video."""
     features = players.f_T.features(torch.cat([clips, *again]))[-1]  # type: ignore[operator]
-    anchor, same, other = head(features).chunk(3)
+    anchor, same, other = head(pooled(features)).chunk(3)
     return triplet(anchor, same, other, cfg.margin)
 
 
@@ -180,7 +182,7 @@ def projection(players: Players, loop: Loop) -> nn.Module:
         raise BadInput("ted_spad needs a target with features(), such as clip_cnn; this has none.")
     clips = loop.batches.at(0).clips[:1]
     with torch.no_grad(), frozen(players.f_T):
-        width = players.f_T.features(clips)[-1].shape[1]  # type: ignore[operator]
+        width = pooled(players.f_T.features(clips)[-1]).shape[1]  # type: ignore[operator]
     reseed(loop.seed, "head", "weights")
     return prepare(Head(width), clips.device)
 

@@ -222,6 +222,12 @@ def turn(step: int, cfg: Config) -> Turn:
     )
 
 
+def check(cfg: Config, players: Players, actions: int, batch: int) -> None:
+    """Refuse adversaries that cannot start anew."""
+    if cfg.restart_every and cfg.restart_from == "random":
+        check_random(players.f_B)
+
+
 def train(players: Players, cfg: Config, loop: Loop) -> None:
     """The game. ``players`` are moved in place."""
     f_A = torch.optim.Adam(players.f_A.parameters(), cfg.lr_anonymizer)
@@ -233,8 +239,6 @@ def train(players: Players, cfg: Config, loop: Loop) -> None:
     )
     if cfg.joint:
         both.add_param_group({"params": list(players.f_A.parameters()), "lr": cfg.lr_target})
-    if cfg.restart_every and cfg.restart_from == "random":
-        check_random(players.f_B)
     fresh = copy.deepcopy(players.f_B).requires_grad_(False)  # what a restart may return to
     loop.keep(**players.modules(), fresh=fresh, optimizer_A=f_A, optimizer_TB=both)
     restarts = max(cfg.steps - 1, 0) // cfg.restart_every if cfg.restart_every else 0

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 __all__ = [
+    "pooled",
     "Budget", "FrameAnonymizer", "FrameClassifier", "ImageNetEncoder", "Native", "eight_bits",
     "normalise",
 ]  # fmt: skip
@@ -38,6 +39,17 @@ def normalise(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
     """(N, 3, ...) in [0, 1] to zero mean, unit deviation; any number of trailing axes."""
     shape = (1, 3) + (1,) * (frames.ndim - 2)
     return (frames - frames.new_tensor(mean).view(shape)) / frames.new_tensor(std).view(shape)
+
+
+def pooled(features: Tensor) -> Float[Tensor, "b d"]:
+    """What a classifier's ``features`` say of a clip as a whole: the mean over time and space.
+
+    Args:
+        features: (B, D, T, H, W); one row for each frame or token, (B, N, D); or pooled already.
+    """
+    if features.ndim == 2:
+        return features
+    return features.mean(1) if features.ndim == 3 else features.flatten(2).mean(2)
 
 
 class _EightBits(torch.autograd.Function):

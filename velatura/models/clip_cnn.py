@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from velatura.config import config
+from velatura.errors import BadInput
 from velatura.models._parts import Native
 
 NATIVE = Native(side=48, frames=8, classes=10)
@@ -32,6 +33,19 @@ class Config:
 def classifier(cfg: Config, outputs: int) -> nn.Module:
     """Clips (B, T, 3, H, W) in [0, 1] to logits (B, outputs)."""
     return ClipCNN(cfg.width, outputs)
+
+
+def check(cfg: Config, frames: int, height: int, width: int) -> None:
+    """Refuse clips that it cannot take.
+
+    Raises:
+        BadInput: one frame, which does not move; or less than a stem's patch.
+    """
+    if frames < 2 or min(height, width) < 4:
+        raise BadInput(
+            "clip_cnn needs clips of at least 2 frames of 4 x 4 px; these have "
+            f"{frames} of {height} x {width}."
+        )
 
 
 class Residual3d(nn.Module):

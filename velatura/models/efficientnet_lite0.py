@@ -47,6 +47,16 @@ class Config:
     LATER: ClassVar[Mapping[str, Any]] = {"frozen": False}
 
 
+def check(cfg: Config, frames: int, height: int, width: int) -> None:
+    """Refuse clips of one frame, which do not change; frames by themselves are an encoder's.
+
+    Raises:
+        BadInput: as said.
+    """
+    if frames < 2:
+        raise BadInput("efficientnet_lite0 needs clips of at least 2 frames; these have 1.")
+
+
 def encoder(cfg: Config) -> nn.Module:
     """Frames (N, 3, H, W) in [0, 1] to features (N, 1280)."""
     return Lite0(cfg)
