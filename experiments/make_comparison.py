@@ -27,7 +27,7 @@ RECORDS = ROOT / "experiments" / "records"
 PAGE = ROOT / "docs" / "comparison.md"
 SWEEPS = ("comparison", "comparison-real")
 
-HEAD = """# Comparison: every method against every network
+HEAD = """# Comparison: the methods side by side
 
 Written by `python experiments/make_comparison.py` from `experiments/records`; no number is typed by
 hand. To measure again:

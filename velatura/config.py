@@ -109,7 +109,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput(
-            f"No run file at {path}; `velatura train --list` names the examples."
+            f"No run file at {path}; those of the repository are in experiments/."
         ) from None
     except IsADirectoryError:
         raise BadInput(f"{path} is a folder; name the TOML file inside it.") from None

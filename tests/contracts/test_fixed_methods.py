@@ -91,6 +91,19 @@ def test_a_method_is_fixed_or_learned_and_says_which(name: str):
         assert method.BUDGET in ("contrastive", "adversaries")
 
 
+# Of what is neither a number nor a switch, something that no default is.
+OTHERWISE: dict[str, list[Any]] = {
+    "adversaries": [("clip_cnn", "patch_mlp", "frame_cnn")],
+    "alternate": ["both", "batch"],
+    "form": ["k_beam"],
+    "lr_identity": [0.5],
+    "per": ["frame"],
+    "preserve_bound": [0.25],
+    "restart_from": ["start"],
+    "space": ["imagenet"],
+}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_config_survives_its_file(name: str):
     """Written as TOML, read and built again, it is the same; whatever the values."""
@@ -101,7 +114,10 @@ def test_a_config_survives_its_file(name: str):
         if isinstance(value, bool):
             other[key] = not value
         elif isinstance(value, int | float):
-            other[key] = value + 1 if isinstance(value, int) else value / 3
+            other[key] = value + 1 if isinstance(value, int) else value / 3 or 0.25
+        else:
+            other[key] = next(o for o in OTHERWISE[key] if o != value)
+    assert not [key for key, value in other.items() if value == getattr(default, key)]
     for made in (default, config.build(cls, other)):
         text = config.to_toml({"method": made})
         again = config.build(cls, tomllib.loads(text).get("method", {}), "method")

@@ -1,5 +1,5 @@
-"""Looks at frames with a vision transformer, which no method trains against; from scratch, or from
-weights that are named in ``[evaluation.networks.vit]``."""
+"""Looks at frames with a vision transformer; from scratch, or from weights that are named in
+``[evaluation.networks.vit]``."""
 
 from __future__ import annotations
 

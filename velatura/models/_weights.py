@@ -251,6 +251,9 @@ def fill(
         if own[key].is_floating_point() and not found[key].is_floating_point():
             whys.append(f"{called(key)} is not an array of floating-point numbers")
             break
+        if not torch.isfinite(found[key].float()).all():
+            whys.append(f"{called(key)} holds values that are no numbers")
+            break
     if whys:
         looks = looks_like(given.tensors)
         hint = f"; it looks like one of {looks}" if looks and looks != of else ""
