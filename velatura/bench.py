@@ -7,12 +7,13 @@ ratio is of medians over rounds.
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,7 +50,8 @@ def train(rounds: int = 7, steps: int = 4) -> dict[str, Any]:
 
     Plain, in the way of SPAct's public script: float32, default memory layout, one f_A call for
     the clips and one for each view in each step, and gradients computed for the networks that do
-    not learn in the step.
+    not learn in the step. Ours hands step 2 what step 1 released, as ``alternate = "both"`` does:
+    its players then see f_A as it was before its step. A third side asks f_A again, as plain does.
 
     Args:
         rounds: timed rounds of each side.
@@ -88,11 +90,12 @@ def _compare(networks: str, rounds: int, steps: int) -> dict[str, Any]:
     with FlopCounterMode(display=False) as counter:
         sides["ours"]()
     floor = counter.get_total_flops() / _peak(services)
-    memory = {name: _memory(networks, name) for name in sides}
+    memory = {name: _memory(networks, name) for name in ("ours", "plain")}
     return {
         "ours_clips_per_s": rate["ours"],
         "plain_clips_per_s": rate["plain"],
         "ratio": rate["ours"] / rate["plain"],
+        "ratio_f_A_asked_again": rate["again"] / rate["plain"],
         "ours_memory_mb": memory["ours"],
         "plain_memory_mb": memory["plain"],
         "gflop_per_clip": counter.get_total_flops() / clips / 1e9,
@@ -121,13 +124,20 @@ def _memory(networks: str, side: str) -> float:
 
 def _alone(networks: str, side: str) -> float:
     run, services = _bench_run(networks)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = _resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
     step = SIDES[side](run, services)
     for _ in range(3):
         step()
     if services.device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+    return _resident("VmHWM") - before
+
+
+def _resident(what: str) -> float:
+    """MB of this process, by Linux: now, or at most."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
 
 
 def _players(run: Run) -> Players:
@@ -151,7 +161,7 @@ def _batch(run: Run, device: torch.device) -> Batch:
     )
 
 
-def _ours(run: Run, services: Any) -> Callable[[], None]:
+def _ours(run: Run, services: Any, again: bool = False) -> Callable[[], None]:
     players, cfg = _players(run), run.method.config
     for module in players.modules().values():
         prepare(module, services.device)
@@ -166,7 +176,7 @@ def _ours(run: Run, services: Any) -> Callable[[], None]:
         terms["loss"].backward()  # type: ignore[no-untyped-call]
         f_A.step()
         with services.autocast():
-            terms = penalty.step_adversaries(players, batch, cfg, released)
+            terms = penalty.step_adversaries(players, batch, cfg, None if again else released)
         both.zero_grad()
         terms["loss"].backward()  # type: ignore[no-untyped-call]
         both.step()
@@ -205,21 +215,28 @@ def _plain(run: Run, services: Any) -> Callable[[], None]:
     return step
 
 
-SIDES: dict[str, Callable[[Run, Any], Callable[[], None]]] = {"ours": _ours, "plain": _plain}
+SIDES: dict[str, Callable[[Run, Any], Callable[[], None]]] = {
+    "ours": _ours,
+    "again": partial(_ours, again=True),
+    "plain": _plain,
+}
 
 
 def _peak(services: Any) -> float:
     """Operations per second of a large matrix product, in the precision of training."""
-    a = torch.rand(2048, 2048, device=services.device)
+    cuda = services.device.type == "cuda"
+    side = 8192 if cuda else 2048
+    bf16 = str(services._precision.precision).startswith("bf16")
+    a = torch.rand(side, side, device=services.device, dtype=torch.bfloat16 if bf16 else None)
     best = float("inf")
-    with services.autocast(), torch.no_grad():
+    with torch.no_grad():
         for _ in range(5):
             begin = time.perf_counter()
             a @ a
-            if services.device.type == "cuda":
+            if cuda:
                 torch.cuda.synchronize()
             best = min(best, time.perf_counter() - begin)
-    return float(2 * 2048**3 / best)
+    return float(2 * side**3 / best)
 
 
 def data(people: int = 60) -> dict[str, Any]:

@@ -719,12 +719,10 @@ def carry_out(
     begin = time.monotonic()
     with Memory() as memory, locked(folder):
         data = load_all(study, on_data)
-        for row in study.rows:
-            if (
-                not (folder / "methods" / row.name / "anonymizer.safetensors").exists()
-                and not trained
-            ):
-                check_players(row.run, data.clips, data.private)
+        for made in study.rows:
+            product = folder / "methods" / made.name / "anonymizer.safetensors"
+            if not product.exists() and not trained:
+                check_players(made.run, data.clips, data.private)
         _enough_space(folder, data)
         _same_inputs(folder, data, trained)
         checkpoint.write_atomically(file, study.toml().encode())

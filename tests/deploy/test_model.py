@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from velatura.deploy import model as module
 from velatura.deploy.anonymizer import Anonymizer
-from velatura.deploy.model import PREFIX, SCHEMA, Model
+from velatura.deploy.model import PREFIX, SCHEMA, Model, packaged
 from velatura.errors import BadInput, Failure
 
 STRIDE, MARGIN = 4, 4
@@ -160,6 +160,17 @@ def test_the_answer_is_that_of_the_formula(path: Path, size: tuple[int, int], ru
     assert found.dtype == np.uint8
     # Half a level is what rounding takes; a hair more is what float32 does.
     assert np.abs(found - plainly(frames)).max() < 0.501
+
+
+def test_sixteen_bits_answer_nearly_alike_and_say_so():
+    pytest.importorskip("openvino")
+    whole, half = (packaged("light", device=d) for d in ("openvino", "openvino-bf16"))
+    assert half.digest == f"{whole.digest}:bf16"
+    assert half.device == "cpu (openvino, bf16)"
+    frames = noise(8, 48, 64)
+    away = np.abs(whole.apply(frames).astype(int) - half.apply(frames))
+    assert away.mean() < 0.5
+    assert away.max() <= 16
 
 
 def test_a_picture_in_tiles_is_the_picture_in_one_to_the_byte(path: Path):
@@ -356,7 +367,9 @@ def test_a_file_nested_without_end_is_refused(tmp_path: Path):
 def test_what_is_not_there_is_said(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch):
     assert "No model at" in refused(tmp_path / "nothing.onnx")
     assert "is no file" in refused(tmp_path)
-    assert "device is auto, cpu, cuda or openvino, not 'tpu'" in refused(path, device="tpu")
+    assert "device is auto, cpu, cuda, openvino or openvino-bf16, not 'tpu'" in refused(
+        path, device="tpu"
+    )
     assert "scale must be 0 or more, not -1" in refused(path, scale=-1)
     assert "runtime is onnxruntime or openvino" in refused(path, runtime="tensorrt")
     assert "device cuda: openvino has no CUDA" in refused(path, device="cuda", runtime="openvino")

@@ -255,6 +255,15 @@ def test_what_is_released_is_what_training_saw():
     torch.testing.assert_close(players.f_A(batch.second), bare.second)
 
 
+def test_a_still_is_a_still_also_as_a_video_of_one_frame():
+    """Training shows f_A stills as frames, a release as videos; both in RGB, unscrambled."""
+    torch.manual_seed(0)
+    f_A = penalty_released.around(ToyAnonymizer().eval(), penalty_released.Config())
+    frames = torch.rand(4, 3, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(f_A(frames[:, None])[:, 0], f_A(frames))
+
+
 def test_where_a_video_may_be_cut():
     """In multiples of ``window``, and nowhere else."""
     torch.manual_seed(0)

@@ -103,7 +103,9 @@ def anonymize(
     log: Annotated[
         Path | None, typer.Option(help="Append each report to this hash-chained file.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or openvino.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, openvino or openvino-bf16.")
+    ] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Of the CPU; 0 is all.")] = 0,
     batch: Annotated[int, typer.Option(min=0, help="Frames at once; 0 chooses.")] = 0,
     engine: Annotated[str, typer.Option(help="local, or ray: files over a cluster.")] = "local",
@@ -205,7 +207,7 @@ def anonymize(
     if regions:
         whole = {"--mode": mode, "--model": model, "--scale": scale is not None}
         _refuse(whole, "treats whole frames; leave it out, or leave --regions out")
-        elsewhere = device in ("cuda", "openvino")
+        elsewhere = device not in ("auto", "cpu")
         _refuse({"--device": elsewhere}, f"{device} is not for --regions, which run on the CPU")
     else:
         _refuse({"--fill": fill, "--missing": missing}, "goes with --regions")
@@ -222,7 +224,7 @@ def anonymize(
     settings = Settings(
         anonymizer=_named(mode, model),
         scale=scale,
-        device=_one_of("--device", device, "auto", "cpu", "cuda", "openvino"),
+        device=_one_of("--device", device, "auto", "cpu", "cuda", "openvino", "openvino-bf16"),
         threads=threads,
         regions=regions,
         fill=_one_of("--fill", fill or "pixelate", "pixelate", "black", "noise", "blur"),

@@ -63,8 +63,9 @@ class Anonymizer:
             what: a name that ``names()`` lists, ``"default"``, or a path that ends in ``.onnx``.
             scale: pixels of the shorter side that it is shown; None is the size at which it
                 was measured, 0 the video's own.
-            device: ``"auto"``, ``"cpu"``, ``"cuda"``, or ``"openvino"``: the CPU, by that runtime;
-                one that is asked for and not there is an error, never another one in its place.
+            device: ``"auto"``, ``"cpu"``, ``"cuda"``, or ``"openvino"``: the CPU, by that runtime,
+                in 32 bits, or ``"openvino-bf16"``, in 16. One that is asked for and not there is
+                an error, never another one in its place.
             threads: of the CPU; 0 is all.
 
         Raises:
@@ -75,7 +76,7 @@ class Anonymizer:
 
         text = DEFAULT if what == "default" else str(what)
         if text in MODES:
-            if device in ("cuda", "openvino"):
+            if device not in ("auto", "cpu"):
                 raise BadInput(f"{text} has no network to run by {device}; use --device cpu.")
             return MODES[text](scale=scale)
         from velatura.deploy import model

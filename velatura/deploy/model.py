@@ -93,7 +93,8 @@ class Model(Anonymizer):
             path: what ``velatura export`` wrote.
             scale: pixels of the shorter side that it is shown; None is the size at which it was
                 measured, 0 the video's own.
-            device: ``"auto"``, ``"cpu"``, ``"cuda"``, or ``"openvino"``: the CPU, by that runtime.
+            device: ``"auto"``, ``"cpu"``, ``"cuda"``, or ``"openvino"``: the CPU, by that runtime;
+                ``"openvino-bf16"``: in 16 bits, which is fast where the CPU multiplies those.
             threads: frames or tiles side by side; 0 is one on each core.
             runtime: ``"onnxruntime"`` or ``"openvino"``; their answers may differ by a level.
             pixels: of a tile, at most; 0 chooses. The answer does not depend on it.
@@ -106,9 +107,10 @@ class Model(Anonymizer):
         for value, what in ((scale or 0, "scale"), (threads, "threads"), (pixels, "pixels")):
             if value < 0:
                 raise BadInput(f"{what} must be 0 or more, not {value}.")
-        if device not in ("auto", "cpu", "cuda", "openvino"):
-            raise BadInput(f"device is auto, cpu, cuda or openvino, not {device!r}.")
-        if device == "openvino":
+        if device not in ("auto", "cpu", "cuda", "openvino", "openvino-bf16"):
+            raise BadInput(f"device is auto, cpu, cuda, openvino or openvino-bf16, not {device!r}.")
+        precision = "bf16" if device == "openvino-bf16" else "f32"
+        if device.startswith("openvino"):
             device, runtime = "cpu", "openvino"
         content = _read(path)
         self.about = read_about(content, str(path))
@@ -117,13 +119,15 @@ class Model(Anonymizer):
         self.digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         if self.short != self.about.short_side:
             self.digest += f":{self.short}"  # the same network shows other pictures
+        if precision != "f32":
+            self.digest += f":{precision}"  # its answers differ by some levels
         self.workers = threads or _cores()
         self.pixels = pixels
         self.runtime = runtime
         try:
             if runtime == "openvino":
                 self._network, obtained = _openvino(
-                    content, device, self.workers, self.about.stride
+                    content, device, self.workers, self.about.stride, precision
                 )
             elif runtime == "onnxruntime":
                 self._network, obtained = _onnxruntime(content, device)
@@ -137,7 +141,7 @@ class Model(Anonymizer):
             ) from None
         except Exception as error:  # what a library makes of a file that is none
             raise BadInput(f"{path} cannot be run by {runtime}: {_line(error)}.") from None
-        self.device = f"{obtained} ({runtime})"
+        self.device = f"{obtained} ({runtime}{', bf16' if precision == 'bf16' else ''})"
         if obtained == "cuda":
             self.workers = 1
         self._pool: ThreadPoolExecutor | None = None
@@ -314,18 +318,20 @@ def _onnxruntime(content: bytes, device: str) -> tuple[Network, str]:
     return network, "cuda" if cuda else "cpu"
 
 
-def _openvino(content: bytes, device: str, workers: int, stride: int) -> tuple[Network, str]:
+def _openvino(
+    content: bytes, device: str, workers: int, stride: int, precision: str
+) -> tuple[Network, str]:
     if device == "cuda":
         raise BadInput("device cuda: openvino has no CUDA here; use runtime onnxruntime, or cpu.")
     import openvino
 
     core = openvino.Core()
     settings = {
-        # As many requests side by side, each on one core; and the arithmetic of training, where
-        # openvino would take bf16 on a CPU that has it.
+        # As many requests side by side, each on one core; and 32 bits unless asked, where openvino
+        # would take bf16 on a CPU that has it.
         "NUM_STREAMS": str(workers),
         "INFERENCE_NUM_THREADS": str(workers),
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": precision,
     }
     compiled: dict[tuple[int, ...], Any] = {}
     one, mine = threading.Lock(), threading.local()
