@@ -639,6 +639,21 @@ def test_every_container_by_what_is_in_it(tmp_path: Path, name: str, form, codec
     assert len(pictures(tmp_path / "clip.anon.mp4")) == 10
 
 
+def test_an_animated_webp_is_refused_with_what_to_do_and_stops_nobody(tmp_path: Path):
+    from PIL import Image
+
+    stills = [Image.fromarray(scene(i)) for i in range(3)]
+    stills[0].save(tmp_path / "a.webp", save_all=True, append_images=stills[1:], duration=40)
+    stills[0].save(tmp_path / "b.webp")
+    done = anonymize(tmp_path, code=1)
+    assert "1 done, 1 failed" in done.stdout
+    assert "a.webp is an animated WebP" in done.stderr
+    assert "make a GIF or a video of it first" in done.stderr
+    assert [path.name for path in tmp_path.parent.glob(f"{tmp_path.name}.anon/*.webp")] == [
+        "b.anon.webp"
+    ]
+
+
 def test_a_name_that_begins_with_a_dash(tmp_path: Path):
     film(tmp_path / "-dash.mp4", 4)
     anonymize("--", "-dash.mp4", cwd=tmp_path)

@@ -120,16 +120,37 @@ def sniff(path: Path) -> Literal["video", "image", ""]:
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
     still = head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*"))
-    webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
-    moves = webp and head[12:16] == b"VP8X" and len(head) > 20 and head[20] & 2
-    moves = moves or b"acTL" in head[33:]  # an animated PNG
-    if (still or webp) and not moves:
+    moves = _moving_webp(head) or b"acTL" in head[33:]  # an animated PNG
+    if (still or _webp(head)) and not moves:
         return "image"
     try:
         probe(path)
     except Exception:  # a broken file breaks libraries in many ways; the job will say how
         return ""
     return "video"
+
+
+def _webp(head: bytes) -> bool:
+    return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+
+
+def _moving_webp(head: bytes) -> bool:
+    return _webp(head) and head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 2)
+
+
+def _cannot_be_opened(path: Path) -> str:
+    """Why nothing here reads such a file, with what to do; "" where something may."""
+    try:
+        with open(path, "rb") as file:
+            moving = _moving_webp(file.read(64))
+    except OSError:
+        return ""  # the job will say
+    if not moving:
+        return ""
+    return (
+        f"{path} is an animated WebP, which the decoder here cannot read; make a GIF or a video of "
+        "it first."
+    )
 
 
 def plan(
@@ -198,6 +219,7 @@ def plan(
         if others and all(is_report(report_path(path)) for path in others):
             raise BadInput(f"{named}: a copy that was made here; its report stands beside it.")
         raise BadInput(f"There is no video and no picture in {named}.")
+    jobs = [replace(j, refusal=j.refusal or _cannot_be_opened(j.source)) for j in jobs]
     _refuse(jobs, overwrite, resume)
     return jobs, others
 
