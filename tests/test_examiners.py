@@ -114,7 +114,7 @@ def test_a_study_may_name_an_attacker_that_is_no_network_of_the_models():
     study = resolve_study({**values, "evaluation": {"attackers": ["linear_probe", "pixel_mlp"]}})
     clips = Splits(*(tiny.noise(side=24, name=f"noise/{part}") for part in Splits._fields))
     settings = {name: {} for name in study.evaluation.attackers}
-    check_sizes(study.base, clips, settings)
+    check_sizes(study.base, clips, others=settings)
 
 
 def test_raw_pixels_tell_a_colour_of_a_place():

@@ -107,7 +107,8 @@ def test_what_a_network_was_made_for_is_what_it_takes():
         module = plugins.load("models", name)
         at = native(module)
         if hasattr(module, "check"):
-            module.check(module.Config(), at.frames, at.side, at.side)
+            # What is made for frames takes them as clips of two or more.
+            module.check(module.Config(), max(at.frames, 2), at.side, at.side)
 
 
 def test_names_of_weights_are_the_library_s():
