@@ -254,9 +254,8 @@ def check_sizes(
     side, frames = window.size, window.frames
     # What sees frames by themselves takes them in any number.
     asked = [(run.target, frames), *((s, 2) for s in (run.anonymizer, run.budget) if learns(run))]
-    for name in getattr(run.method.config, "adversaries", ()):
-        seen = windows.of(bearers(clips, private).train, run.batches).frames
-        asked.append((Section(name, plugins.config_class("models", name)()), seen))
+    seen = windows.of(bearers(clips, private).train, run.batches).frames
+    asked += [(section, seen) for section in adversaries(run)]
     for name, given in (others or {}).items():
         if name not in plugins.names("models"):
             continue  # an examiner with a network of its own
@@ -333,6 +332,12 @@ def raw_network(
     return network
 
 
+def adversaries(run: Run) -> list[Section]:
+    """The networks that a supervised method plays against, as they come; none of any other."""
+    names = getattr(run.method.config, "adversaries", ())
+    return [Section(name, plugins.config_class("models", name)()) for name in names]
+
+
 def make_players(
     run: Run,
     splits: Splits,
@@ -361,13 +366,12 @@ def make_players(
         teacher.load_state_dict(f_T.state_dict())
         teacher = prepare(teacher.eval(), fabric.device)
     if method.BUDGET == "adversaries":
-        names = run.method.config.adversaries
         members = [
             raw_network(
-                Section(name, plugins.config_class("models", name)()),
-                "attributes", run, labelled, fabric, raw, f"adversary{i}", tell(name),
+                section, "attributes", run, labelled, fabric, raw, f"adversary{i}",
+                tell(section.name),
             )
-            for i, name in enumerate(names)
+            for i, section in enumerate(adversaries(run))
         ]  # fmt: skip
         f_B: nn.Module = nn.ModuleList(members)
     else:
@@ -409,10 +413,9 @@ def check_players(run: Run, splits: Splits, private: Splits | None = None) -> No
         )
     if method.BUDGET == "adversaries":
         outputs = len(labelled.train.attribute_names)
-        kinds = [
-            Section(n, plugins.config_class("models", n)()) for n in run.method.config.adversaries
-        ]
-        f_B: nn.Module = nn.ModuleList(role_network(kind, "classifier", outputs) for kind in kinds)
+        f_B: nn.Module = nn.ModuleList(
+            role_network(section, "classifier", outputs) for section in adversaries(run)
+        )
     else:
         f_B = build_budget(run.budget)
     if hasattr(method, "check"):
@@ -602,19 +605,17 @@ def looks_back(anonymizer: nn.Module) -> int:
     return int(getattr(anonymizer, "past", 0))
 
 
-def check_people(run: Run, splits: Splits) -> None:
-    """Refuse a method that hides persons where nobody says where they are.
+def check_people(runs: Iterable[Run], parts: Iterable[ClipSet]) -> None:
+    """Refuse methods that hide persons where nobody says where they are.
 
     Raises:
         BadInput: the data has no masks or boxes, or some that do not fit their videos.
     """
-    if learns(run):
-        return
-    anonymizer = build_anonymizer(run)
-    for part in splits:
-        look_through = getattr(people_for(anonymizer, part), "check", None)
-        if look_through:
-            look_through()
+    hiding = [build_anonymizer(run) for run in runs if not learns(run)]
+    for part in parts:
+        there = [people_for(anonymizer, part) for anonymizer in hiding]
+        if any(people is not None for people in there):  # the same for all: looked through once
+            getattr(part.people, "check", lambda: None)()
 
 
 def people_for(anonymizer: nn.Module, part: ClipSet) -> Frames | None:

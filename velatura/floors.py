@@ -21,7 +21,8 @@ al., 2024, https://arxiv.org/abs/2402.12235.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -193,8 +194,11 @@ def _row(
         "A1": None,
     }
     if drawn:
-        each = np.array([_precisions(scores, told, known) for scores, told in drawn])
-        f1 = [_f1(scores, told, known) for scores, told in drawn]
+        at_half = partial(metrics.f1, threshold=0.5)  # scores are probabilities here
+        each = np.array(
+            [_of_each(metrics.average_precision, scores, told, known) for scores, told in drawn]
+        )
+        f1 = [_of_each(at_half, scores, told, known) for scores, told in drawn]
         row["A1"] = {
             "cmap": float(each.mean()),
             "deviation": float(each.mean(1).std(ddof=1)) if len(drawn) > 1 else 0.0,
@@ -204,21 +208,12 @@ def _row(
     return row
 
 
-def _precisions(scores: np.ndarray, labels: np.ndarray, known: np.ndarray) -> list[float]:
-    """AP by attribute, over the items that are labelled; all are where the mask is of others."""
+def _of_each(
+    metric: Callable[[np.ndarray, np.ndarray], float],
+    scores: np.ndarray,
+    labels: np.ndarray,
+    known: np.ndarray,
+) -> list[float]:
+    """A metric by attribute, over items that are labelled; all, where the mask is of others."""
     known = known if known.shape == labels.shape else np.ones(labels.shape, bool)
-    return [
-        metrics.average_precision(scores[known[:, k], k], labels[known[:, k], k])
-        for k in range(labels.shape[1])
-    ]
-
-
-def _f1(scores: np.ndarray, labels: np.ndarray, known: np.ndarray) -> float:
-    """Mean F1 of the positive class at p > 0.5; 0 for an attribute that is never predicted."""
-    known = known if known.shape == labels.shape else np.ones(labels.shape, bool)
-    found = []
-    for k in range(labels.shape[1]):
-        said, true = scores[known[:, k], k] > 0.5, labels[known[:, k], k] > 0
-        hits, all_ = int((said & true).sum()), int(said.sum() + true.sum())
-        found.append(2 * hits / all_ if all_ else 0.0)
-    return float(np.mean(found))
+    return [metric(scores[known[:, k], k], labels[known[:, k], k]) for k in range(labels.shape[1])]

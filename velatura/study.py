@@ -234,9 +234,6 @@ def load_all(study: Study, progress: Callable[[str, int, int], None] | None = No
     data = Data(clips, bearers(clips, private), private)
     for part in data.parts:
         windows.check(part, windows.of(part, study.base.batches))
-    for row in study.rows:
-        for splits in (clips, data.bearers):
-            check_people(row.run, splits)
     cfg = study.evaluation
     for names, splits in ((cfg.targets, clips), (cfg.attackers, data.bearers)):
         settings = {name: cfg.networks.get(name, {}) for name in names}
@@ -719,6 +716,7 @@ def carry_out(
     begin = time.monotonic()
     with Memory() as memory, locked(folder):
         data = load_all(study, on_data)
+        check_people([made.run for made in study.rows], data.parts)
         for made in study.rows:
             product = folder / "methods" / made.name / "anonymizer.safetensors"
             if not product.exists() and not trained:

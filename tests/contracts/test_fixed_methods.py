@@ -502,12 +502,12 @@ def test_data_without_people_is_refused_before_anything_is_released(tmp_path: Pa
     marked, bare = clip_set(np.zeros((6, 8, 8), np.uint8)), clip_set(None)
     of = {name: resolve({"method": {"name": name}}) for name in ("blacken", "blur", "penalty")}
     for name in ("blur", "penalty"):
-        check_people(of[name], Splits(bare, bare, bare))
-    check_people(of["blacken"], Splits(marked, marked, marked))
+        check_people([of[name]], Splits(bare, bare, bare))
+    check_people([of["blacken"]], Splits(marked, marked, marked))
     with pytest.raises(
         BadInput, match=r"blacken hides persons .* cinema has none; set data\.people"
     ):
-        check_people(of["blacken"], Splits(marked, marked, bare))
+        check_people([of["blacken"]], Splits(marked, marked, bare))
     services = loop.fabric(loop.Config(device="cpu", precision="32"))
     with pytest.raises(BadInput, match=r"blacken hides persons .* cinema has none"):
         release(blacken.build(blacken.Config()), bare, tmp_path / "x.npy", services)

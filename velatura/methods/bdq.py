@@ -23,7 +23,7 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from velatura.config import config
 from velatura.losses import cross_entropy, entropy, rms, supervised
@@ -57,7 +57,7 @@ def step_anonymizer(players: Players, batch: Batch, cfg: Config) -> dict[str, Te
     with frozen(players.f_B, *([] if cfg.joint else [players.f_T])):
         released = players.f_A(batch.clips)
         target = cross_entropy(players.f_T(released), batch.actions)
-        unsure = torch.stack([entropy(f(released)) for f in _each(players.f_B)]).mean()
+        unsure = torch.stack([entropy(f(released)) for f in players.adversaries]).mean()
     change = rms(batch.clips, released.detach())
     return {
         "loss": target - cfg.entropy_weight * unsure,
@@ -72,18 +72,13 @@ def step_adversaries(players: Players, batch: Batch, cfg: Config) -> dict[str, T
     with torch.no_grad(), frozen(players.f_A):
         released = players.f_A(batch.clips)
     players.f_B.train()
-    told = torch.stack([supervised(f(released), batch.attributes) for f in _each(players.f_B)])
+    told = torch.stack([supervised(f(released), batch.attributes) for f in players.adversaries])
     terms = {"adversary": told.min().detach()}
     if cfg.joint:
         return {"loss": told.sum(), **terms}
     players.f_T.train()
     target = cross_entropy(players.f_T(released), batch.actions)
     return {"loss": target + told.sum(), "target": target.detach(), **terms}
-
-
-def _each(f_B: nn.Module) -> list[nn.Module]:
-    assert isinstance(f_B, nn.ModuleList)
-    return list(f_B)
 
 
 def train(players: Players, cfg: Config, loop: Loop) -> None:

@@ -118,7 +118,7 @@ def step_anonymizer(
         released = players.f_A(batch.clips)
         target = cross_entropy(players.f_T(released), batch.actions)
         seen = standardise(released, cfg.contrast_floor)
-        answers = [prior_divergence(f(seen), players.prevalence) for f in _each(players.f_B)]
+        answers = [prior_divergence(f(seen), players.prevalence) for f in players.adversaries]
         privacy = torch.stack(answers).mean()
         with torch.no_grad():
             reference = teacher.features(batch.clips)  # type: ignore[operator]
@@ -149,17 +149,12 @@ def step_adversaries(
     players.f_B.train()
     target = cross_entropy(players.f_T(released), batch.actions)
     seen = standardise(released, cfg.contrast_floor)
-    told = torch.stack([supervised(f(seen), batch.attributes) for f in _each(players.f_B)])
+    told = torch.stack([supervised(f(seen), batch.attributes) for f in players.adversaries])
     return {
         "loss": target + told.sum(),
         "target": target.detach(),
         "adversary": told.min().detach(),
     }
-
-
-def _each(f_B: nn.Module) -> list[nn.Module]:
-    assert isinstance(f_B, nn.ModuleList)
-    return list(f_B)
 
 
 def train(players: Players, cfg: Config, loop: Loop) -> None:
@@ -202,9 +197,12 @@ def restart(
     measures utility starts from raw video too.
     """
     assert players.teacher is not None
-    members = _each(players.f_B)
+    members = players.adversaries
     index = turn % len(members)
-    for network, start in ((players.f_T, players.teacher), (members[index], _each(fresh)[index])):
+    for network, start in (
+        (players.f_T, players.teacher),
+        (members[index], fresh.get_submodule(str(index))),
+    ):
         network.load_state_dict(start.state_dict())
         for parameter in network.parameters():
             optimizer.state.pop(parameter, None)

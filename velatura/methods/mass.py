@@ -31,7 +31,7 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from velatura.config import config
 from velatura.errors import BadInput
@@ -117,7 +117,7 @@ def step_anonymizer(players: Players, batch: Batch, cfg: Config) -> tuple[dict[s
         suppressed = torch.stack(
             [
                 suppression(attribute_errors(f(seen), told), there, cfg.suppress_bound).sum()
-                for f in _each(players.f_B)
+                for f in players.adversaries
             ]
         ).mean()
         with torch.no_grad():
@@ -169,7 +169,7 @@ def step_adversaries(
     players.f_B.train()
     target = cross_entropy(players.f_T(released.clips.detach()), batch.actions)
     seen, told = shown(players, released)
-    errors = torch.stack([supervised(f(seen.detach()), told) for f in _each(players.f_B)])
+    errors = torch.stack([supervised(f(seen.detach()), told) for f in players.adversaries])
     return {
         "loss": target + errors.sum(),
         "target": target.detach(),
@@ -195,11 +195,6 @@ def shown(players: Players, released: Batch) -> tuple[Tensor, Tensor]:
         return released.clips, released.attributes
     assert released.told is not None
     return torch.stack([released.first, released.second], 1), released.told
-
-
-def _each(f_B: nn.Module) -> list[nn.Module]:
-    assert isinstance(f_B, nn.ModuleList)
-    return list(f_B)
 
 
 def check(cfg: Config, players: Players, actions: int, batch: int) -> None:

@@ -23,7 +23,7 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from velatura.config import config
 from velatura.errors import BadInput
@@ -100,7 +100,7 @@ def step_anonymizer(
     with frozen(players.f_T, players.f_B, *players.f_A.sparsifier()):  # type: ignore[operator]
         released = players.f_A(batch.clips)
         target = cross_entropy(players.f_T(released), batch.actions)
-        errors = [supervised(f(released), batch.attributes) for f in _each(players.f_B)]
+        errors = [supervised(f(released), batch.attributes) for f in players.adversaries]
         privacy = torch.stack(errors).mean()
     return {
         "loss": target - cfg.privacy_weight * privacy,
@@ -116,17 +116,12 @@ def step_adversaries(players: Players, batch: Batch, released: Tensor) -> dict[s
     players.f_T.train()
     players.f_B.train()
     target = cross_entropy(players.f_T(released), batch.actions)
-    told = torch.stack([supervised(f(released), batch.attributes) for f in _each(players.f_B)])
+    told = torch.stack([supervised(f(released), batch.attributes) for f in players.adversaries])
     return {
         "loss": target + told.sum(),
         "target": target.detach(),
         "adversary": told.min().detach(),
     }
-
-
-def _each(f_B: nn.Module) -> list[nn.Module]:
-    assert isinstance(f_B, nn.ModuleList)
-    return list(f_B)
 
 
 def check(cfg: Config, players: Players, actions: int, batch: int) -> None:

@@ -107,7 +107,7 @@ def step_anonymizer(players: Players, batch: Batch, cfg: Config) -> tuple[dict[s
         seen, told = shown(players, released)
         if cfg.form == "ones":
             seen = released.clips
-        budget = leakage([f(seen) for f in _each(players.f_B)], told, cfg.form)
+        budget = leakage([f(seen) for f in players.adversaries], told, cfg.form)
     change = rms(batch.clips, released.clips.detach())
     return {
         "loss": target + cfg.gamma * budget,
@@ -162,7 +162,7 @@ def step_adversaries(
     if ensemble:
         players.f_B.train()
         seen, told = shown(players, released)
-        errors = torch.stack([supervised(f(seen.detach()), told) for f in _each(players.f_B)])
+        errors = torch.stack([supervised(f(seen.detach()), told) for f in players.adversaries])
         parts["budget"] = errors.sum()
     terms = {name: value.detach() for name, value in parts.items()}
     if ensemble:
@@ -188,11 +188,6 @@ def shown(players: Players, released: Batch) -> tuple[Tensor, Tensor]:
         return released.clips, released.attributes
     assert released.told is not None
     return torch.stack([released.first, released.second], 1), released.told
-
-
-def _each(f_B: nn.Module) -> list[nn.Module]:
-    assert isinstance(f_B, nn.ModuleList)
-    return list(f_B)
 
 
 class Turn(NamedTuple):

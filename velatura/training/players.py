@@ -35,6 +35,12 @@ class Players:
     prevalence: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
     bearer: Literal["clips", "images"] = "clips"
 
+    @property
+    def adversaries(self) -> list[nn.Module]:
+        """The members of a supervised f_B."""
+        assert isinstance(self.f_B, nn.ModuleList)
+        return list(self.f_B)
+
     def modules(self) -> dict[str, nn.Module]:
         """The networks by name; the teacher only where there is one."""
         found = {"f_A": self.f_A, "f_T": self.f_T, "f_B": self.f_B, "teacher": self.teacher}
