@@ -71,9 +71,10 @@ def test_an_examination_does_as_it_is_told(
     monkeypatch.setattr(fit, "fit", watched)
     monkeypatch.setattr(fit, "predict", noted)
     splits = Splits(*(tiny.noise(name=f"noise/{part}") for part in Splits._fields))
+    cfg = Config(batch=3, fits=BOTH, mirror=mirror)
     examine(
-        splits, labels, lambda outputs: privacy.network("frame_cnn", outputs), None, 5,
-        Config(batch=3, fits=BOTH, mirror=mirror), batches.Config(size=16, frames=2, shift=0), 0,
+        splits, labels, lambda outputs: privacy.network("frame_cnn", outputs), None,
+        replace(cfg.learning(labels), epochs=5), cfg, batches.Config(size=16, frames=2, shift=0), 0,
         loop.fabric(loop.Config(device="cpu", precision="32")),
     )  # fmt: skip
     assert (seen, told) == ([expected], [mirror])

@@ -51,26 +51,9 @@ def test_distance_and_levels():
     assert frontier.utility_at(u, leaks, 0.01) is None
 
 
-def test_holm_by_hand():
-    # Sorted .01 .02 .03 .5, times 4 3 2 1: .04 .06 .06 .5, never falling.
-    assert frontier.holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
-    assert frontier.holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
-    assert frontier.holm([0.2]) == [0.2]
-
-
-def test_holm_keeps_false_alarms_rare():
-    """Of 2000 families of 8 questions without an answer, at most 5 % raise an alarm at .05."""
-    p = np.random.default_rng(0).random((2000, 8))
-    alarms = np.mean([min(frontier.holm(row)) < 0.05 for row in p])
-    assert 0.03 < alarms < 0.065
-    assert np.mean(p.min(1) < 0.05) > 0.3
-
-
 @pytest.mark.parametrize("call", [
     lambda: frontier.pareto([1.0], []),
     lambda: frontier.hypervolume([float("nan")], [0.0]),
-    lambda: frontier.holm([1.5]),
-    lambda: frontier.holm([]),
 ])  # fmt: skip
 def test_what_cannot_be_answered_is_refused(call):
     with pytest.raises(BadInput):

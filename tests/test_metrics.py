@@ -408,7 +408,8 @@ def test_action_floor_reads_what_the_action_reveals(rng):
     scores = metrics.action_floor(actions_train, train, actions)
     assert metrics.average_precision(scores[:, 0], test[:, 0]) == 100
     assert metrics.average_precision(scores[:, 1], test[:, 1]) == pytest.approx(40, abs=3)
-    row = metrics.summarize_floor(actions_train, train, actions, test, {("cnn", 0): test})
+    row = metrics.summarize_floor(actions_train, train, actions, test, {("cnn", 0): test}, "ab")
+    assert row["attributes"]["a"] == {"ap": 100, "auroc": 100}
     assert row["cmap"] == metrics.cmap(scores, test)
     assert row["L"] == pytest.approx(50 / (50 + 60), abs=0.03)  # room below: 50 and 60 per cent
 
@@ -488,6 +489,68 @@ def test_a_row_is_plain_json_even_when_raw_networks_learnt_nothing(row_arguments
     assert json.loads(json.dumps(row, allow_nan=False)) == row
 
 
+def test_the_ladder_of_a_row_by_hand(row_arguments):
+    """Each rung is its strongest fit, by the names of the probes; the headline is over all."""
+    given = dict(row_arguments)
+    labels, actions = given["attributes"], given["actions"]
+    best, weak = labels + 0.0, 0.0 * labels
+    given["attacker_scores"] = {("cnn", 0): weak, ("cnn", 1): given["raw_attacker_scores"]["cnn", 0],
+                                ("A2 cnn", 99): weak, ("A5 cnn", 99): best}  # fmt: skip
+    floor = np.where(np.arange(K) == 0, labels, 0.5)  # the action tells the first one
+    row = metrics.summarize_row("x", "x", floor_scores=floor, predicted_floor_scores=weak, **given)
+    assert [r["rung"] for r in row["rungs"]] == ["A1p", "A2", "A4", "A5"]
+    assert [r["by"] for r in row["rungs"][1:]] == ["A2 cnn/99", "cnn/1", "A5 cnn/99"]
+    chance = metrics.prevalence(labels).mean()
+    raw = metrics.cmap(given["raw_attacker_scores"]["cnn", 0], labels)
+    for r, value in zip(row["rungs"], [chance, chance, raw, 100], strict=True):
+        assert r["cmap"] == pytest.approx(value)
+        assert r["L"] == pytest.approx((value - chance) / (raw - chance))
+        assert r["cmap_interval"][0] <= r["cmap"] <= r["cmap_interval"][1]
+    assert row["rungs"][2]["L_interval"] == pytest.approx([1, 1])
+    assert (row["strongest"], row["cmap"]) == ("A5 cnn/99", 100)
+    floor_cmap = (100 + metrics.prevalence(labels)[1:].sum()) / K
+    assert row["headline"]["rung"] == "A5"
+    assert row["headline"]["excess"] == pytest.approx(100 - floor_cmap)
+    low, high = row["headline"]["excess_interval"]
+    assert low < row["headline"]["excess"] < high
+    first, *others = row["attributes"].values()
+    assert first["p"] == first["p_holm"] == 1  # read, but not above what the action tells
+    assert all(a["p"] == pytest.approx(1 / 51) for a in others)
+    assert all(a["p_holm"] == pytest.approx(3 / 51) for a in others)  # 3 p, then 2 p, never falling
+    assert all(a["ap_gain"] == 1 and a["f1"] == 1 for a in others)
+    assert row["f1"] == row["f1_printed"] == 1
+    group = row["groups"]["hair"]
+    present = labels[:, 1] == 1
+    fits = given["target_scores"].values()
+    assert group["present"] == pytest.approx(
+        np.mean([metrics.top1(s[present], actions[present]) for s in fits])
+    )
+    assert row["targets"]["r3d"]["top1"] == row["top1_seeds"]
+    assert row["targets"]["r3d"]["U"] == pytest.approx([0, 1])
+
+
+def test_a_difference_of_nothing_is_never_above_by_chance(rng):
+    """Of 400 differences without an effect, about 5 % come out at .05; a large one at 1 / (R + 1)."""
+    p = []
+    for _ in range(400):
+        sample = rng.normal(size=60)
+        p.append(
+            metrics.above_by_chance(rng.choice(sample, (199, 60)).mean(1), float(sample.mean()))
+        )
+    assert 0.02 < np.mean(np.array(p) <= 0.05) < 0.09
+    assert metrics.above_by_chance(rng.normal(5, 0.1, 99), 5.0) == 0.01
+    assert metrics.above_by_chance(np.zeros(99), 0.0) == 1
+
+
+def test_f1_as_printed_asks_for_more(row_arguments):
+    """The papers' code compares logits with .5: a logit of .4 says present only at p > .5."""
+    given = dict(row_arguments)
+    given["attacker_scores"] = {("cnn", 0): np.where(given["attributes"], 0.4, -1.0)}
+    row = metrics.summarize_row("x", "x", **given)
+    assert (row["f1"], row["f1_printed"]) == (1, 0)
+    assert "groups" not in row and "excess" not in row["headline"]
+
+
 def test_shared_weights_give_the_same_row(row_arguments):
     weights = metrics.bootstrap_weights(row_arguments["groups"], 50, 0)
     shared = metrics.summarize_row("x", "x", weights=weights, **row_arguments)
@@ -531,3 +594,24 @@ def test_an_attribute_that_nobody_has_is_named(row_arguments):
 def test_bad_input_says_what_is_wrong(call, message):
     with pytest.raises(BadInput, match=message):
         call()
+
+
+def test_holm_by_hand():
+    # Sorted .01 .02 .03 .5, times 4 3 2 1: .04 .06 .06 .5, never falling.
+    assert metrics.holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
+    assert metrics.holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
+    assert metrics.holm([0.2]) == [0.2]
+
+
+def test_holm_keeps_false_alarms_rare():
+    """Of 2000 families of 8 questions without an answer, at most 5 % raise an alarm at .05."""
+    p = np.random.default_rng(0).random((2000, 8))
+    alarms = np.mean([min(metrics.holm(row)) < 0.05 for row in p])
+    assert 0.03 < alarms < 0.065
+    assert np.mean(p.min(1) < 0.05) > 0.3
+
+
+@pytest.mark.parametrize("p", [[1.5], []])
+def test_holm_refuses_what_is_no_p_value(p):
+    with pytest.raises(BadInput):
+        metrics.holm(p)

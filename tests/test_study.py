@@ -243,7 +243,7 @@ def test_the_table_is_recomputable_from_the_scores_on_disk(done: tuple[Path, lis
         who = scores(folder, name, "attributes-frame_cnn-0")
         assert row["top1"] == pytest.approx(100 * np.mean(actions.argmax(1) == test.actions))
         assert row["cmap"] == pytest.approx(metrics.cmap(who, test.attributes))
-        assert row["strongest"] == "frame_cnn/0"
+        assert row["strongest"] == "A3 frame_cnn/0"
         for key in ("top1", "cmap"):
             low, high = row[f"{key}_interval"]
             assert low <= row[key] <= high
@@ -461,8 +461,8 @@ def test_a_label_hidden_in_the_picture_is_found(hidden: bool):
     and the same attacker finds nothing where nothing is."""
     splits = Splits(*(whose(part, hidden) for part in Splits._fields))
     found = examine(
-        splits, "attributes", lambda outputs: privacy.network("frame_cnn", outputs), None, 12,
-        Evaluation(start="scratch"), batches.Config(size=24, frames=2, shift=0), 0,
+        splits, "attributes", lambda outputs: privacy.network("frame_cnn", outputs), None,
+        fit.Config(epochs=12), Evaluation(start="scratch"), batches.Config(size=24, frames=2, shift=0), 0,
         loop.fabric(loop.Config(device="cpu", precision="32")),
     )  # fmt: skip
     ap = metrics.cmap(found.scores, splits.test.attributes)
@@ -481,8 +481,8 @@ def test_the_test_split_is_not_looked_at_while_fitting(monkeypatch: pytest.Monke
     monkeypatch.setattr(fit, "predict", watched)
     splits = Splits(*(whose(part, True) for part in Splits._fields))
     examine(
-        splits, "attributes", lambda outputs: privacy.network("frame_cnn", outputs), None, 2,
-        Evaluation(start="scratch"), batches.Config(size=24, frames=2, shift=0), 0,
+        splits, "attributes", lambda outputs: privacy.network("frame_cnn", outputs), None,
+        fit.Config(epochs=2), Evaluation(start="scratch"), batches.Config(size=24, frames=2, shift=0), 0,
         loop.fabric(loop.Config(device="cpu", precision="32")),
     )  # fmt: skip
     assert seen == ["noise/val", "noise/val", "noise/test"]

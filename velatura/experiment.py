@@ -35,6 +35,7 @@ from torch import nn
 
 from velatura import plugins
 from velatura.config import build, digest, plain, read_toml, to_toml
+from velatura.data._release import open_release, write_frames
 from velatura.errors import BadInput, unknown
 from velatura.layout import LEAKY, ClipSet, Frames, Labels, Splits, marked_leaky
 from velatura.models._parts import Budget
@@ -44,6 +45,9 @@ from velatura.training.players import Players, prepare
 from velatura.training.seed import reseed
 
 __all__ = ["Run", "Section", "load_anonymizer", "load_data", "resolve", "train"]
+
+SEEN = "seen.txt"
+"""In a run folder: the files that training or its selection saw, as their data sets name them."""
 
 Progress = Callable[[int, int, dict[str, float]], None]
 
@@ -516,8 +520,8 @@ def train(
     """Train a run in a folder; returns the path of the anonymizer's weights.
 
     Args:
-        folder: receives ``config.toml``, ``log.jsonl``, ``checkpoint.safetensors`` and, at the
-            end, ``anonymizer.safetensors``.
+        folder: receives ``config.toml``, ``seen.txt`` (:data:`SEEN`), ``log.jsonl``,
+            ``checkpoint.safetensors`` and, at the end, ``anonymizer.safetensors``.
         resume: continue an interrupted run; a finished one is left as it is.
         raw: where networks trained on raw clips are kept; default ``folder/raw``.
 
@@ -562,6 +566,12 @@ def train(
         about = provenance(run, splits, images)
         if rank == 0 and not config_file.exists():
             checkpoint.write_atomically(config_file, run.toml().encode())
+            seen = {*splits.train.files, *splits.val.files}.union(
+                *(part.files for part in (images or ())[:2])
+            )
+            checkpoint.write_atomically(
+                folder / SEEN, "".join(f"{f}\n" for f in sorted(seen)).encode()
+            )
         players = make_players(run, splits, services, raw or folder / "raw", progress, images)
         services_loop = loop.Loop(
             folder, services, stream, run.loop, run.seed, about, resume=resume, progress=progress
@@ -694,26 +704,3 @@ def runs(lengths: np.ndarray, batch: int) -> Iterator[list[int]]:
         items.append(item)
     if items:
         yield items
-
-
-def write_frames(path: Path, shape: tuple[int, ...], parts: Iterable[np.ndarray]) -> None:
-    """Write bytes (F, C, H, W), part after part, as a ``.npy`` file: whole or not at all.
-
-    In order and not through a memory map: there a full disk is a signal, not an error.
-    """
-    beside = path.with_suffix(".part")
-    header = {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
-    try:
-        with beside.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for part in parts:
-                file.write(np.ascontiguousarray(part).tobytes())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def open_release(path: Path, data: ClipSet) -> ClipSet:
-    """A release written before, with the labels of the split that it was made from."""
-    frames = np.load(path, mmap_mode="r", allow_pickle=False)
-    return data.with_frames(frames, data.name, f"{data.fingerprint}/{path.parent.name}")

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from velatura.errors import BadInput
 
-__all__ = ["holm", "hypervolume", "ideal_distance", "leakage_at", "pareto", "utility_at"]
+__all__ = ["hypervolume", "ideal_distance", "leakage_at", "pareto", "utility_at"]
 
 Array = npt.NDArray[Any]
 
@@ -78,29 +78,6 @@ def utility_at(utility: ArrayLike, leakage: ArrayLike, allowed: float = 0.10) ->
     """The most U among the points whose L is at most ``allowed``; None where no point has it."""
     u, l_ = _points(utility, leakage)
     return float(u[l_ <= allowed].max()) if (l_ <= allowed).any() else None
-
-
-def holm(p_values: ArrayLike) -> list[float]:
-    """p-values of several questions, corrected: any false alarm is as rare as with one question.
-
-        the k-th smallest of m becomes  max over j <= k of  min(1, (m - j + 1) p_(j))
-
-    Args:
-        p_values: each in [0, 1].
-
-    Returns:
-        Corrected ones, in the order given; compare each with the level, such as .05.
-
-    Source: Holm, 1979, https://www.jstor.org/stable/4615733
-    """
-    p = np.asarray(p_values, np.float64)
-    if p.ndim != 1 or not len(p) or not ((p >= 0) & (p <= 1)).all():
-        raise BadInput(f"holm: expected p-values in [0, 1], got {p.tolist()}.")
-    order = np.argsort(p, kind="stable")
-    scaled = np.minimum(1, p[order] * np.arange(len(p), 0, -1))
-    corrected = np.empty(len(p))
-    corrected[order] = np.maximum.accumulate(scaled)
-    return [float(value) for value in corrected]
 
 
 def _points(utility: ArrayLike, leakage: ArrayLike) -> tuple[Array, Array]:

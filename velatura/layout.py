@@ -14,7 +14,16 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-__all__ = ["LEAKY", "ClipSet", "Frames", "Labels", "Measurement", "Splits", "marked_leaky"]
+__all__ = [
+    "LEAKY",
+    "ClipSet",
+    "Frames",
+    "Labels",
+    "Measurement",
+    "Picked",
+    "Splits",
+    "marked_leaky",
+]
 
 # Before the name of a data set whose test videos were trained on. Tables, records and reports all
 # show the name.
@@ -35,6 +44,17 @@ class Frames(Protocol):
     def __getitem__(self, numbers: Any) -> Any:
         """A slice of frames, or the frames of an array of numbers: (f, C, H, W) uint8."""
         ...
+
+
+class Picked:
+    """Some frames of others, by number."""
+
+    def __init__(self, frames: Frames, numbers: Int64[np.ndarray, " f"]) -> None:
+        self.frames, self.numbers = frames, numbers
+        self.shape = (len(numbers), *frames.shape[1:])
+
+    def __getitem__(self, numbers: Any) -> Any:
+        return self.frames[self.numbers[numbers]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +113,16 @@ class ClipSet:
     def label_names(self, labels: Labels) -> tuple[str, ...]:
         """What the outputs of a network that learns these labels stand for."""
         return self.action_names if labels == "actions" else self.attribute_names
+
+    def part(self, items: Int64[np.ndarray, " m"]) -> ClipSet:
+        """Some of the items, with their frames; in the order given."""
+        spans = [np.arange(self.first[i], self.first[i] + self.lengths[i]) for i in items]
+        numbers = np.concatenate(spans)
+        people = None if self.people is None else Picked(self.people, numbers)
+        labels = {
+            key: getattr(self, key)[items] for key in ("lengths", "actions", "attributes", "groups")
+        }
+        return replace(self, frames=Picked(self.frames, numbers), people=people, **labels)
 
     def with_frames(self, frames: Frames, name: str, fingerprint: str) -> ClipSet:
         """The same items and labels with other pixels: what an anonymizer releases."""

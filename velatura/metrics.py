@@ -20,11 +20,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numpy.typing import ArrayLike
 
 from velatura.errors import BadInput
 
 __all__ = [
     "TradeOff",
+    "above_by_chance",
     "action_floor",
     "ap_gain",
     "auroc",
@@ -34,10 +36,12 @@ __all__ = [
     "chance_levels",
     "cmap",
     "f1",
+    "holm",
     "information",
     "interval",
     "leakage",
     "prevalence",
+    "rung_of",
     "summarize_floor",
     "summarize_row",
     "top1",
@@ -52,6 +56,9 @@ Fits = Mapping[tuple[str, int], Array]
 
 LEAST_ROOM = 1.0
 """Per cent that raw must lie above chance before U and L are given: below, they are noise."""
+
+PRINTED = 0.5
+"""The threshold on logits of the papers' code, which says p > 0.622: F1 "as printed"."""
 
 REPLICATES_AT_ONCE = 64  # keeps the sorted weights of about a thousand items in the cache
 
@@ -436,6 +443,49 @@ def interval(values: Array, level: float = 0.95, point: float | None = None) -> 
     return float(low), float(high)
 
 
+def above_by_chance(replicates: Array, point: float) -> float:
+    """One-sided bootstrap p-value of a difference: how likely one so large is if there is none.
+
+        p = (1 + number of replicates with  d_r - d >= d) / (1 + number of replicates)
+
+    with d the difference measured, and d_r those of the replicates, whose spread about d is that of
+    d about the truth. A difference of nothing has p = 1, as is right for what is never above.
+
+    Args:
+        replicates: (R,) differences; nan is left out.
+        point: the difference on the whole split.
+
+    Source: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 4.4.
+    """
+    good = replicates[np.isfinite(replicates)]
+    if point <= 0 or not len(good):
+        return 1.0
+    return float((1 + (good - good.mean() >= point).sum()) / (1 + len(good)))
+
+
+def holm(p_values: ArrayLike) -> list[float]:
+    """p-values of several questions, corrected: any false alarm is as rare as with one question.
+
+        the k-th smallest of m becomes  max over j <= k of  min(1, (m - j + 1) p_(j))
+
+    Args:
+        p_values: each in [0, 1].
+
+    Returns:
+        Corrected ones, in the order given; compare each with the level, such as .05.
+
+    Source: Holm, 1979, https://www.jstor.org/stable/4615733
+    """
+    p = np.asarray(p_values, np.float64)
+    if p.ndim != 1 or not len(p) or not ((p >= 0) & (p <= 1)).all():
+        raise BadInput(f"holm: expected p-values in [0, 1], got {p.tolist()}.")
+    order = np.argsort(p, kind="stable")
+    scaled = np.minimum(1, p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty(len(p))
+    corrected[order] = np.maximum.accumulate(scaled)
+    return [float(value) for value in corrected]
+
+
 class TradeOff(NamedTuple):
     """One anonymizer against the raw video, on the same test items and the same resamplings.
 
@@ -513,6 +563,17 @@ def trade_off(
 
 # Rows of the table --------------------------------------------------------------------------
 
+RUNGS = ("A2", "A3", "A4", "A5")
+"""Of the threat ladder, what is an attacker: trained on raw video and not adapted; fresh, from
+random weights, on the release; the diverse set, on the release; trained on raw video, after an
+attempt to undo the anonymizer. A0 is chance and A1 the action alone; they tell nothing of a row."""
+
+
+def rung_of(probe: str) -> str:
+    """The rung of an attacker by its label: "A5 frame_cnn" stands on A5, "frame_cnn" on A4."""
+    head = probe.partition(" ")[0]
+    return head if head in RUNGS else "A4"
+
 
 def chance_levels(attributes: Array, n_actions: int) -> dict[str, float]:
     """What a predictor without information reaches on the test split, in per cent.
@@ -530,13 +591,31 @@ def summarize_floor(
     actions_test: Array,
     attributes_test: Array,
     raw_attacker_scores: Fits,
-) -> dict[str, float | None]:
-    """The action-only floor (:func:`action_floor`) as ``summary.json`` holds it: cmap and L."""
+    attribute_names: Sequence[str],
+) -> dict[str, Any]:
+    """The action-only floor (:func:`action_floor`), rung A1, as ``summary.json`` holds it."""
     scores = action_floor(actions_train, attributes_train, actions_test)
     value = cmap(scores, attributes_test)
     raw = max(cmap(s, attributes_test) for s in raw_attacker_scores.values())
     chance = float(prevalence(attributes_test).mean())
-    return {"cmap": value, "L": _number(leakage(value, raw, chance))}
+    return {
+        "cmap": value,
+        "L": _number(leakage(value, raw, chance)),
+        "attributes": _by_attribute(scores, attributes_test, attribute_names),
+    }
+
+
+def _by_attribute(
+    scores: Array, attributes: Array, names: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """AP and AUROC of each column."""
+    return {
+        name: {
+            "ap": average_precision(scores[:, k], attributes[:, k]),
+            "auroc": auroc(scores[:, k], attributes[:, k]),
+        }
+        for k, name in enumerate(names)
+    }
 
 
 def summarize_row(
@@ -561,13 +640,15 @@ def summarize_row(
     beyond_bound: float | None = None,
     bound: float | None = None,
     static_cmap: float | None = None,
+    floor_scores: Array | None = None,
+    predicted_floor_scores: Array | None = None,
 ) -> dict[str, Any]:
     """One row of ``summary.json``: everything the table and the figures say about a method.
 
     Targets: top-1 is the mean over all fits (their values are kept in ``top1_seeds``).
 
     Attackers: the headline cMAP is that of the strongest single fit, the highest test cMAP
-    over all architectures and seeds, for this row and for raw alike. That choice is made on
+    over all rungs, architectures and seeds, for this row and for raw alike. That choice is made on
     the test split, against the method: the worst case, as a defender must assume. Per
     attribute the strongest fit *for that attribute* is named, so the mean of the per-attribute
     APs may lie above the headline cMAP, which is one network. Every attacker's own L is
@@ -577,7 +658,8 @@ def summarize_row(
         name: the row's label, such as ``"penalty_0.1"``.
         method: the plug-in, such as ``"penalty"``.
         target_scores: (probe, seed) to (N, A); fresh targets on the anonymized test split.
-        attacker_scores: (probe, seed) to (N, K); fresh attackers on the same.
+        attacker_scores: (probe, seed) to (N, K); attackers on the same. :func:`rung_of` says on
+            which rung of the ladder a probe stands.
         raw_target_scores, raw_attacker_scores: the same of the raw video.
         actions: (N,), 0 to A - 1.
         attributes: (N, K), 0 or 1.
@@ -592,6 +674,9 @@ def summarize_row(
         beyond_bound: share of the test clips whose RMS lies beyond ``bound``, 0 to 1.
         bound: B of the penalty, intensities in [0, 1].
         static_cmap: cMAP of the attacker trained on raw video and not retrained, in per cent.
+        floor_scores: (N, K) of the action alone, rung A1; None where items have no action.
+        predicted_floor_scores: the same with the action that a fresh target reads from this
+            release, rung A1p: what an attacker has who sees that target's answers alone.
 
     Returns:
         Plain values that JSON can hold; None where a number has no meaning, such as U and L
@@ -635,12 +720,14 @@ def summarize_row(
 
     chance = float(prevalence(attributes).mean())
     attackers: dict[str, dict[str, Any]] = {}
-    for (probe, _), value in read.items():
+    for (probe, fit_seed), value in read.items():
+        used = probe.rpartition(" ")[2] in used_in_training
         entry = attackers.setdefault(
-            probe, {"cmap": [], "L": [], "used_in_training": probe in used_in_training}
+            probe, {"cmap": [], "L": [], "seeds": [], "used_in_training": used}
         )
         entry["cmap"].append(value)
         entry["L"].append(_number(leakage(value, raw_read[strongest_raw], chance)))
+        entry["seeds"].append(fit_seed)
 
     per_attribute: dict[str, dict[str, Any]] = {}
     for k, attribute in enumerate(attribute_names):
@@ -648,14 +735,76 @@ def summarize_row(
         found = {fit: average_precision(attacker_scores[fit][:, k], labels) for fit in read}
         fit = max(found, key=found.__getitem__)
         scores = attacker_scores[fit][:, k]
-        low, high = interval(average_precision(scores, labels, read_weights), point=found[fit])
+        replicates_of_ap = average_precision(scores, labels, read_weights)
+        low, high = interval(replicates_of_ap, point=found[fit])
+        share = float(100 * labels.mean())
         per_attribute[attribute] = {
             "ap": found[fit],
             "ap_interval": [_number(low), _number(min(high, 100.0))],
             "auroc": auroc(scores, labels),
-            "prevalence": float(100 * labels.mean()),
+            "prevalence": share,
             "attacker": _label(fit),
+            "ap_gain": ap_gain(found[fit], share),
+            "balanced_accuracy": balanced_accuracy(scores, labels),
+            "information": _number(information(scores, labels)),
+            "f1": f1(scores, labels),
+            "f1_printed": f1(scores, labels, PRINTED),
         }
+        if floor_scores is not None:
+            floor_ap = average_precision(floor_scores[:, k], labels)
+            floor_replicates = average_precision(floor_scores[:, k], labels, read_weights)
+            per_attribute[attribute] |= {
+                "within_action_auroc": _number(within_action_auroc(scores, labels, actions)),
+                "p": above_by_chance(replicates_of_ap - floor_replicates, found[fit] - floor_ap),
+            }
+    if floor_scores is not None:
+        entries = list(per_attribute.values())
+        for entry, p in zip(entries, holm([entry["p"] for entry in entries]), strict=True):
+            entry["p_holm"] = p
+
+    columns = range(attributes.shape[1])
+    best = attacker_scores[strongest]
+    headline: dict[str, Any] = {"rung": rung_of(strongest[0]), "by": _label(strongest)}
+    if floor_scores is not None:
+        floor_cmap = cmap(floor_scores, attributes)
+        beyond = cmap(best, attributes, read_weights) - cmap(floor_scores, attributes, read_weights)
+        headline["excess"] = read[strongest] - floor_cmap
+        headline["excess_interval"] = _span(interval(beyond, point=headline["excess"]))
+
+    def rung(which: str, scores: Array, by: str) -> dict[str, Any]:
+        """One rung: what its strongest fit reads, with paired intervals."""
+        raw = raw_attacker_scores[strongest_raw]
+        value, replicates_ = cmap(scores, attributes), cmap(scores, attributes, read_weights)
+        share = prevalence(attributes, read_weights).mean(axis=-1)
+        point = leakage(value, raw_read[strongest_raw], chance)
+        spread = leakage(replicates_, cmap(raw, attributes, read_weights), share)
+        return {
+            "rung": which,
+            "cmap": value,
+            "cmap_interval": _span(interval(replicates_, point=value), 0.0, 100.0),
+            "L": _number(point),
+            "L_interval": _span(interval(spread, point=point)),
+            "by": by,
+            "attributes": _by_attribute(scores, attributes, attribute_names),
+        }
+
+    rungs = []
+    if predicted_floor_scores is not None:
+        rungs.append(rung("A1p", predicted_floor_scores, "the action as read from the release"))
+    for step in RUNGS:
+        mine = {fit: value for fit, value in read.items() if rung_of(fit[0]) == step}
+        if mine:
+            fit = max(mine, key=mine.__getitem__)
+            rungs.append(rung(step, attacker_scores[fit], _label(fit)))
+
+    by_target: dict[str, dict[str, list[float | None]]] = {}
+    for (network, _), scores in sorted(target_scores.items()):
+        values = by_target.setdefault(network, {"top1": [], "U": []})
+        value = top1(scores, actions)
+        raw_fits = [top1(s, actions) for (n, _), s in raw_target_scores.items() if n == network]
+        values["top1"].append(value)
+        room = utility(value, np.mean(raw_fits), 100 / scores.shape[1]) if raw_fits else None
+        values["U"].append(_number(room))
 
     return {
         "name": name,
@@ -677,7 +826,31 @@ def summarize_row(
         "beyond_bound": _number(beyond_bound),
         "bound": _number(bound),
         "static_cmap": _number(static_cmap),
+        "headline": headline,
+        "rungs": rungs,
+        "f1": float(np.mean([f1(best[:, k], attributes[:, k]) for k in columns])),
+        "f1_printed": float(np.mean([f1(best[:, k], attributes[:, k], PRINTED) for k in columns])),
+        "targets": by_target,
+        **(
+            {}
+            if floor_scores is None
+            else {"groups": _group_top1(targets, actions, attributes, attribute_names)}
+        ),
     }
+
+
+def _group_top1(
+    targets: Sequence[Array], actions: Array, attributes: Array, names: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Top-1 of the items that have an attribute and of those that have not, mean over fits."""
+    groups = {}
+    for k, name in enumerate(names):
+        parts = {"present": attributes[:, k] == 1, "absent": attributes[:, k] == 0}
+        groups[name] = {
+            part: float(np.mean([top1(s[of], actions[of]) for s in targets]))
+            for part, of in parts.items()
+        }
+    return groups
 
 
 # Inside -------------------------------------------------------------------------------------
@@ -773,6 +946,13 @@ def _scalar(value: Any) -> Any:
 def _number(value: float | None) -> float | None:
     """A plain float, or None where there is none: nan is not JSON."""
     return None if value is None or not np.isfinite(value) else float(value)
+
+
+def _span(
+    found: tuple[float, float], low: float = -np.inf, high: float = np.inf
+) -> list[float | None]:
+    """An interval as JSON holds it, inside what is possible."""
+    return [_number(max(found[0], low)), _number(min(found[1], high))]
 
 
 def _label(fit: tuple[str, int]) -> str:

@@ -7,6 +7,12 @@ and what it changes:
     name = "penalty_0.1"
     method = { name = "penalty", bound = 0.1 }
 
+or the folder of a run that is measured as it is, wherever it was trained:
+
+    [[rows]]
+    name = "novel"
+    from = "runs/ucf101"
+
 The folder of a study:
 
     config.toml         the resolved study, which repeats it
@@ -32,15 +38,18 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from velatura import metrics
+from velatura import metrics, plugins
 from velatura.config import build, digest, plain, read_toml, to_toml
+from velatura.data._release import coded, open_release
 from velatura.errors import BadInput, Failure, unknown
 from velatura.experiment import (
+    SEEN,
     Run,
     Section,
     bearers,
@@ -57,7 +66,6 @@ from velatura.experiment import (
     load_private,
     locked,
     looks_back,
-    open_release,
     raw_network,
     release,
     resolve,
@@ -67,22 +75,28 @@ from velatura.experiment import (
 from velatura.jobs import Event, Job, tell
 from velatura.jobs import run as run_jobs
 from velatura.layout import LEAKY, ClipSet, Labels, Splits
-from velatura.protocols import action, privacy
+from velatura.protocols import action, identity, inversion, privacy
 from velatura.protocols._fresh import START, Standardised, Statistics, examine, statistics
 from velatura.protocols._fresh import Config as Evaluation
 from velatura.training import checkpoint, fit, loop, windows
 
 __all__ = ["Row", "Study", "carry_out", "resolve_study"]
 
+SCHEMA = 2  # of summary.json; without the key it is 1, which had no rungs
 RAW = "raw"  # the row that every other one is measured against
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: its label and the run that makes its anonymizer."""
+    """One line of the table: its label and the run that makes its anonymizer.
+
+    Attributes:
+        source: the folder of a run that is measured as it is; None where the study trains.
+    """
 
     name: str
     run: Run
+    source: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +115,7 @@ class Study:
                 "name": r.name,
                 "method": r.run.method.values(),
                 "anonymizer": r.run.anonymizer.values(),
+                **({"from": str(r.source)} if r.source else {}),
             }
             for r in self.rows
         ]
@@ -114,12 +129,14 @@ class Study:
         return to_toml(values) + "".join(
             f"\n[[rows]]\nname = {json.dumps(r['name'])}\n"
             f"method = {_inline(r['method'])}\nanonymizer = {_inline(r['anonymizer'])}\n"
+            + (f"from = {json.dumps(r['from'])}\n" if "from" in r else "")
             for r in rows
         )
 
     def science(self) -> dict[str, Any]:
-        """The values without the services."""
+        """The values without the services; where a row was trained is told by its weights."""
         values = {k: v for k, v in self.values().items() if k not in ("loop", "title")}
+        values["rows"] = [{k: v for k, v in r.items() if k != "from"} for r in values["rows"]]
         return {**values, "clip_gradient": self.base.loop.clip_gradient}
 
 
@@ -146,12 +163,15 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
     base = resolve({**values, "method": {"name": "identity"}})
     rows = []
     for index, row in enumerate(given):
-        extra = set(row) - {"name", "method", "anonymizer"}
-        if extra or "method" not in row:
+        extra = set(row) - {"name", "method", "anonymizer", "from"}
+        if extra or not {"method", "from"} & set(row):
             raise BadInput(
-                f"rows[{index}]: expected the keys name, method and optionally anonymizer, got "
-                f"{sorted(row)}."
+                f"rows[{index}]: expected the keys name, method and optionally anonymizer, or name "
+                f"and from, got {sorted(row)}."
             )
+        source = Path(str(row["from"])) if "from" in row else None
+        if source and "method" not in row:
+            row = {**row, **_made_by(source)}
         changed = {**values, "method": row["method"]}
         if "anonymizer" in row:
             changed["anonymizer"] = row["anonymizer"]
@@ -166,24 +186,43 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
                 f"rows[{index}]: the row 'raw' is what others are measured against; its method is "
                 f"identity, not {run.method.name}. Name this one otherwise."
             )
-        rows.append(Row(name, run))
+        rows.append(Row(name, run, source))
     if RAW not in [r.name for r in rows]:
         rows.insert(0, Row(RAW, base))
     names = [r.name for r in rows]
     for name in names:
         if names.count(name) > 1:
             raise BadInput(f"Two rows are named {name!r}; give each a name of its own.")
+    examiners = [*evaluation.targets, *evaluation.attackers, *evaluation.scratch]
     for name in evaluation.networks:
-        if name not in (*evaluation.targets, *evaluation.attackers):
-            raise unknown(
-                "examiner of this study", name, [*evaluation.targets, *evaluation.attackers]
-            )
+        if name not in examiners:
+            raise unknown("examiner of this study", name, examiners)
     for name in evaluation.targets:
         check_role(name, "classifier")
         action.network(name, 2, evaluation.networks.get(name))
-    for name in evaluation.attackers:
+    for name in (*evaluation.attackers, *evaluation.scratch):
         privacy.network(name, 2, evaluation.networks.get(name))
+    if max(evaluation.curve, default=0) > 1 and not hasattr(
+        plugins.load("data", base.data.name), "more"
+    ):
+        raise BadInput(
+            f"evaluation.curve asks for more clips than {base.data.name} has; only the generated "
+            "people can be made more of. Leave out what is above 1."
+        )
+    build(inversion.Config, evaluation.inversion or {}, "evaluation.inversion")
+    build(identity.Config, evaluation.identity or {}, "evaluation.identity")
     return Study(title, base, evaluation, tuple(rows))
+
+
+def _made_by(source: Path) -> dict[str, Any]:
+    """The method and the anonymizer of a finished run, as a row says them.
+
+    Raises:
+        BadInput: the folder holds no finished run.
+    """
+    load_anonymizer(source, "cpu")  # says what is wrong with it
+    values = read_toml(source / "config.toml")
+    return {key: values[key] for key in ("method", "anonymizer") if key in values}
 
 
 def names_a_folder(name: str) -> bool:
@@ -235,7 +274,8 @@ def load_all(study: Study, progress: Callable[[str, int, int], None] | None = No
     for part in data.parts:
         windows.check(part, windows.of(part, study.base.batches))
     cfg = study.evaluation
-    for names, splits in ((cfg.targets, clips), (cfg.attackers, data.bearers)):
+    attackers = (*cfg.attackers, *cfg.scratch)
+    for names, splits in ((cfg.targets, clips), (attackers, data.bearers)):
         settings = {name: cfg.networks.get(name, {}) for name in names}
         check_sizes(study.base, splits, others=settings)
     if data.bearers is not clips:
@@ -260,8 +300,15 @@ def _examiner_seed(study: Study, seed: int) -> int:
     return 100 * study.base.seed + seed
 
 
-def _builder(protocol: Any, network: str, cfg: Evaluation) -> Callable[[int], Any]:
+def _builder(labels: Labels, network: str, cfg: Evaluation) -> Callable[[int], Any]:
+    protocol = action if labels == "actions" else privacy
     return partial(protocol.network, network, settings=cfg.networks.get(network))
+
+
+def _learner(labels: Labels, network: str) -> Callable[..., Any] | None:
+    """How an attacker without a gradient learns; None for all others."""
+    own = plugins.load("attackers", network) if labels == "attributes" else None
+    return getattr(own, "fit", None)
 
 
 def _told(job: str) -> Callable[..., None]:
@@ -270,8 +317,6 @@ def _told(job: str) -> Callable[..., None]:
 
 def work_raw(job: str, folder: str, role: str, model: dict[str, Any], labels: Labels) -> None:
     """Train one of the networks that training starts from."""
-    from velatura import plugins
-
     study, data, fabric = _open(folder)
     values = dict(model)
     name = values.pop("name")
@@ -285,11 +330,11 @@ def work_start(job: str, folder: str, labels: Labels, network: str) -> None:
     """Train one examiner on raw clips: where its kind starts on every release, at every seed."""
     study, data, fabric = _open(folder)
     cfg = study.evaluation
-    protocol = action if labels == "actions" else privacy
+    settings = dataclasses.replace(cfg.learning(labels), epochs=cfg.start_epochs)
     found = examine(
         _seen(Path(folder), RAW, data.of(labels), cfg), labels,
-        _builder(protocol, network, cfg), None, cfg.start_epochs, cfg, study.base.batches,
-        _examiner_seed(study, START), fabric, _told(job),
+        _builder(labels, network, cfg), None, settings, cfg, study.base.batches,
+        _examiner_seed(study, START), fabric, _told(job), _learner(labels, network),
     )  # fmt: skip
     path = start_path(Path(folder), labels, network)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -319,13 +364,10 @@ def work_release(job: str, folder: str, row: str) -> None:
     run = next(r.run for r in study.rows if r.name == row)
     out = Path(folder) / "rows" / row
     out.mkdir(parents=True, exist_ok=True)
-    if learns(run):
-        anonymizer = load_anonymizer(Path(folder) / "methods" / row, run.loop.device)
-    else:
-        anonymizer = build_anonymizer(run)
-    released = []
+    anonymizer, released = _anonymizer(study, Path(folder), row), []
     for i, part in enumerate(data.parts):
-        released.append(release(anonymizer, part, out / release_name(part.name), fabric))
+        path = out / release_name(part.name)
+        released.append(_coded(release(anonymizer, part, path, fabric), path, study.evaluation))
         tell(job, i + 1, len(data.parts))
     test, seen = data.clips.test, released[2]
     change = np.array([_rms_change(test.video(i), seen.video(i)) for i in range(len(test))])
@@ -340,6 +382,19 @@ def work_release(job: str, folder: str, row: str) -> None:
     (shown,) = windows.even(seen, examples(data.clips), study.base.batches)
     np.savez_compressed(out / "examples.npz", frames=shown.permute(0, 1, 3, 4, 2).numpy())
     checkpoint.write_atomically(out / "release.json", json.dumps(figures).encode())
+
+
+def _anonymizer(study: Study, folder: Path, row: str) -> Any:
+    """A row's anonymizer, frozen."""
+    run = next(r.run for r in study.rows if r.name == row)
+    if learns(run):
+        return load_anonymizer(folder / "methods" / row, run.loop.device)
+    return build_anonymizer(run)
+
+
+def _coded(released: ClipSet, path: Path, cfg: Evaluation) -> ClipSet:
+    """A release as it comes out of the codec, in its place."""
+    return coded(released, path, cfg.codec, cfg.crf) if cfg.codec else released
 
 
 def clip_bound(method: Any) -> float | None:
@@ -358,35 +413,121 @@ def _rms_change(clip: np.ndarray, other: np.ndarray) -> float:
     return float(np.sqrt(np.dot(difference, difference) / difference.size) / 255)
 
 
-def work_examine(job: str, folder: str, row: str, labels: Labels, network: str, seed: int) -> None:
-    """Fit one fresh network on one row's release."""
+def work_examine(
+    job: str, folder: str, row: str, labels: Labels, network: str, seed: int, scratch: bool = False
+) -> None:
+    """Fit one fresh network on one row's release; ``scratch``: from random weights in any case."""
     study, data, fabric = _open(folder)
     cfg, splits = study.evaluation, data.of(labels)
-    protocol = action if labels == "actions" else privacy
-    build_one = _builder(protocol, network, cfg)
-    start, static = None, None
-    if cfg.start == "raw":
+    start, state = None, {}
+    if cfg.start == "raw" and not scratch:
         start = checkpoint.load(start_path(Path(folder), labels, network))[0]["network"]
         if seed == seeds_of(cfg, labels)[0]:
             # The examiner as it was before it saw this release, given the pixels as it knows
             # them: what a camera's present model, or an attacker who does not adapt, reads.
-            fixed = build_one(len(splits.train.label_names(labels)))
-            fixed.load_state_dict(start)
             test = _as_raw(Path(folder), row, splits.test, cfg)
-            static = fit.predict(
-                fixed.to(fabric.device), test, labels, study.base.batches, fabric,
-                mirror=cfg.mirror,
-            )  # fmt: skip
+            state["static"] = _raw_trained(study, Path(folder), labels, network, test, fabric)
     found = examine(
-        _seen(Path(folder), row, splits, cfg), labels, build_one, start,
-        cfg.learning(labels).epochs, cfg, study.base.batches, _examiner_seed(study, seed), fabric,
-        _told(job),
+        _seen(Path(folder), row, splits, cfg), labels, _builder(labels, network, cfg), start,
+        cfg.learning(labels), cfg, study.base.batches, _examiner_seed(study, seed), fabric,
+        _told(job), _learner(labels, network),
     )  # fmt: skip
-    state = {"scores": _tensor(found.scores)}
-    if static is not None:
-        state["static"] = _tensor(static)
+    state["scores"] = _tensor(found.scores)
     about = {"row": row, "network": network, "seed": seed}
-    checkpoint.save(score_path(Path(folder), row, labels, network, seed), state, about)
+    what = SCRATCH if scratch else labels
+    checkpoint.save(score_path(Path(folder), row, what, network, seed), state, about)
+
+
+def _raw_trained(
+    study: Study, folder: Path, labels: Labels, network: str, test: ClipSet, fabric: loop.Fabric
+) -> Any:
+    """Scores of the examiner that was trained on raw video, as it is."""
+    cfg, window = study.evaluation, study.base.batches
+    fixed = _builder(labels, network, cfg)(len(test.label_names(labels)))
+    fixed.load_state_dict(checkpoint.load(start_path(folder, labels, network))[0]["network"])
+    scores = fit.predict(fixed.to(fabric.device), test, labels, window, fabric, mirror=cfg.mirror)
+    return _tensor(scores)
+
+
+def work_curve(job: str, folder: str, row: str, share: float, stretch: float) -> None:
+    """Fit the first attacker with more, or less: how much does a row give to who has much?
+
+    Args:
+        share: of the training clips; above 1, clips of more people go through the anonymizer.
+        stretch: times the epochs.
+    """
+    study, data, fabric = _open(folder)
+    cfg, root, splits = study.evaluation, Path(folder), data.bearers
+    network, seed = cfg.attackers[0], cfg.seeds[0]
+    out = root / "rows" / row
+    more = out / f"more-{share:g}.npy"
+    try:
+        seen = _seen(root, row, splits, cfg)
+        if share > 1:
+            train = _more(study, share).train
+            released = release(_anonymizer(study, root, row), train, more, fabric)
+            released = _coded(released, more, cfg)
+            seen = seen._replace(train=_standardised(released, statistics(released), cfg))
+        elif share < 1:
+            seen = seen._replace(train=_some(seen.train, share))
+        start = None
+        if cfg.start == "raw":
+            start = checkpoint.load(start_path(root, "attributes", network))[0]["network"]
+        settings = cfg.learning("attributes")
+        settings = dataclasses.replace(settings, epochs=max(round(stretch * settings.epochs), 1))
+        found = examine(
+            seen, "attributes", _builder("attributes", network, cfg), start, settings, cfg,
+            study.base.batches, _examiner_seed(study, seed), fabric, _told(job),
+            _learner("attributes", network),
+        )  # fmt: skip
+    finally:
+        more.unlink(missing_ok=True)
+    about = {"data": share, "epochs": settings.epochs, "by": f"{network}/{seed}"}
+    path = curve_path(root, row, share, stretch)
+    checkpoint.save(path, {"scores": _tensor(found.scores)}, about)
+
+
+def work_invert(job: str, folder: str, row: str) -> None:
+    """Undo one row's release with a decoder that learnt on the validation people, whom neither the
+    anonymizer nor its adversaries trained on; and look at it with what was trained on raw video."""
+    study, data, fabric = _open(folder)
+    cfg, root, splits = study.evaluation, Path(folder), data.bearers
+    settings = build(inversion.Config, cfg.inversion or {}, "evaluation.inversion")
+    seen, window = _seen(root, row, splits, cfg), study.base.batches
+    seed = _examiner_seed(study, START)
+    inverter = inversion.fit_inverter(
+        seen.val, splits.val, window, seed, fabric, settings, _told(job)
+    )
+    out = root / "rows" / row
+    test = inversion.recover(inverter, seen.test, out / RECOVERED, window, fabric)
+    with np.load(root / "rows" / RAW / statistics_name(splits.test.name), allow_pickle=False) as f:
+        known = Statistics(f["mean"], f["deviation"])
+    as_raw = _standardised(test, known, cfg)
+    state = {
+        network: _raw_trained(study, root, "attributes", network, as_raw, fabric)
+        for network in cfg.attackers
+    }
+    about = inversion.fidelity(test, splits.test)
+    checkpoint.write_atomically(out / INVERSION, json.dumps(about).encode())
+    checkpoint.save(out / INVERTED, state, {"row": row})
+
+
+def work_identity(job: str, folder: str, row: str) -> None:
+    raise NotImplementedError
+
+
+def _some(train: ClipSet, share: float) -> ClipSet:
+    """A share of a training split: of its groups, as an attacker who knows fewer people has."""
+    groups = np.unique(train.groups)
+    kept = np.random.default_rng(0).permutation(groups)[: max(round(share * len(groups)), 1)]
+    return train.part(np.flatnonzero(np.isin(train.groups, kept)))
+
+
+def _more(study: Study, factor: float) -> Splits:
+    """The data with a larger training split; its other splits stay."""
+    section = study.base.data
+    larger = plugins.load("data", section.name).more(section.config, factor)
+    return load_data(dataclasses.replace(study.base, data=Section(section.name, larger)))
 
 
 def _seen(folder: Path, row: str, splits: Splits, cfg: Evaluation) -> Splits:
@@ -402,11 +543,15 @@ def _as_raw(folder: Path, row: str, test: ClipSet, cfg: Evaluation) -> ClipSet:
 def _prepared(folder: Path, row: str, known_of: str, part: ClipSet, cfg: Evaluation) -> ClipSet:
     where = folder / "rows"
     released = open_release(where / row / release_name(part.name), part)
-    if not cfg.standardise:
-        return released
     path = where / known_of / statistics_name(part.name)
     with np.load(path, allow_pickle=False) as file:
         known = Statistics(file["mean"], file["deviation"])
+    return _standardised(released, known, cfg)
+
+
+def _standardised(released: ClipSet, known: Statistics, cfg: Evaluation) -> ClipSet:
+    if not cfg.standardise:
+        return released
     seen = Standardised(released.frames, known)
     return released.with_frames(seen, released.name, released.fingerprint)
 
@@ -432,9 +577,17 @@ def start_path(folder: Path, labels: str, network: str) -> Path:
     return folder / "raw" / "examiners" / f"{labels}-{network}.safetensors"
 
 
+SCRATCH = "scratch"  # in place of labels: an attacker from random weights, whatever start says
+
+
 def score_path(folder: Path, row: str, labels: str, network: str, seed: int) -> Path:
     """Where an examiner's test scores are kept."""
     return folder / "rows" / row / f"{labels}-{network}-{seed}.safetensors"
+
+
+def curve_path(folder: Path, row: str, share: float, stretch: float) -> Path:
+    """Where the scores of one point of the attack-budget curve are kept."""
+    return folder / "rows" / row / f"curve-{share:g}-{stretch:g}.safetensors"
 
 
 def examples(splits: Splits, count: int = 6) -> list[int]:
@@ -468,6 +621,25 @@ def fits_of(cfg: Evaluation) -> list[tuple[Labels, str, int]]:
     return [
         (labels, name, seed) for labels, name in kinds_of(cfg) for seed in seeds_of(cfg, labels)
     ]
+
+
+def points_of(cfg: Evaluation) -> list[tuple[float, float]]:
+    """Of the attack-budget curve: (share of the training clips, times the epochs)."""
+    return [*((share, 1.0) for share in cfg.curve), *((1.0, s) for s in cfg.curve if s > 1)]
+
+
+def outputs_of(cfg: Evaluation, folder: Path, row: str) -> list[Path]:
+    """The files that a row's examination leaves; once all are there, it is measured."""
+    found = [score_path(folder, row, *which) for which in fits_of(cfg)]
+    found += [score_path(folder, row, SCRATCH, n, s) for n in cfg.scratch for s in cfg.seeds]
+    found += [curve_path(folder, row, *point) for point in points_of(cfg)]
+    out = folder / "rows" / row
+    found += [out / INVERTED] if cfg.inversion is not None else []
+    return found + ([out / IDENTITY] if cfg.identity is not None else [])
+
+
+INVERTED, INVERSION, IDENTITY = "inverted.safetensors", "inversion.json", "identity.json"
+RECOVERED = "recovered.npy"
 
 
 def plan(study: Study, folder: Path, parts: list[str]) -> list[Job]:
@@ -520,7 +692,11 @@ def plan(study: Study, folder: Path, parts: list[str]) -> list[Job]:
     kinds = kinds_of(cfg)
     soon = {kinds[0], next(kind for kind in kinds if kind[0] == "attributes")}
     begin = [*starts, *first[1:]]
-    early = [job for job in begin if (job.arguments["labels"], job.arguments["network"]) in soon]
+    early = [
+        job for job in begin
+        if (job.arguments.get("labels"), job.arguments.get("network")) in soon
+        and "scratch" not in job.arguments
+    ]  # fmt: skip
     late = [job for job in begin if job not in early]
     return [first[0], *early, *late, *raw_networks, *trains, *learned, *rest]
 
@@ -534,56 +710,102 @@ def _row_jobs(
     study: Study, folder: Path, row: Row, needs: tuple[str, ...], parts: list[str]
 ) -> list[Job]:
     cfg, at = study.evaluation, {"folder": str(folder), "row": row.name}
-    paths = [score_path(folder, row.name, *which) for which in fits_of(cfg)]
+    outputs = outputs_of(cfg, folder, row.name)
 
     def released() -> bool:
         out = folder / "rows" / row.name
         whole = all((out / release_name(part)).exists() for part in parts)
-        return (out / "release.json").exists() and (whole or all(p.exists() for p in paths))
+        return (out / "release.json").exists() and (whole or all(p.exists() for p in outputs))
 
     first = Job(f"release {row.name}", "release", work_release, at, needs, released)
 
-    def after(labels: Labels, network: str) -> tuple[str, ...]:
-        return (first.name, f"start {labels} {network}") if cfg.start == "raw" else (first.name,)
+    def starts(*kinds: tuple[Labels, str]) -> tuple[str, ...]:
+        """What has to be there before: the release, and examiners trained on raw video."""
+        names = [f"start {labels} {network}" for labels, network in kinds]
+        return (first.name, *(names if cfg.start == "raw" else ()))
 
-    exams = [
-        Job(
-            f"examine {row.name} {' '.join(map(str, which))}", "examine", work_examine,
-            {**at, "labels": which[0], "network": which[1], "seed": which[2]},
-            after(*which[:2]), path.exists,
-        )
-        for which, path in zip(fits_of(cfg), paths, strict=True)
-    ]  # fmt: skip
+    exams: list[Job] = []
+
+    def exam(
+        name: str, call: Callable[..., None], path: Path, needs: tuple[str, ...], **given: Any
+    ) -> None:
+        exams.append(Job(name, "examine", call, {**at, **given}, needs, path.exists))
+
+    out = folder / "rows" / row.name
+    attackers: list[tuple[Labels, str]] = [("attributes", name) for name in cfg.attackers]
+    for labels, network, seed in fits_of(cfg):
+        exam(
+            f"examine {row.name} {labels} {network} {seed}", work_examine,
+            score_path(folder, row.name, labels, network, seed), starts((labels, network)),
+            labels=labels, network=network, seed=seed,
+        )  # fmt: skip
+    for network, seed in product(cfg.scratch, cfg.seeds):
+        exam(
+            f"examine {row.name} {SCRATCH} {network} {seed}", work_examine,
+            score_path(folder, row.name, SCRATCH, network, seed), (first.name,),
+            labels="attributes", network=network, seed=seed, scratch=True,
+        )  # fmt: skip
+    for share, stretch in points_of(cfg):
+        exam(
+            f"curve {row.name} {share:g} {stretch:g}", work_curve,
+            curve_path(folder, row.name, share, stretch), starts(attackers[0]),
+            share=share, stretch=stretch,
+        )  # fmt: skip
+    undone: tuple[str, ...] = ()
+    if cfg.inversion is not None:
+        undone = (f"invert {row.name}",)
+        exam(*undone, work_invert, out / INVERTED, starts(*attackers))
+    if cfg.identity is not None:
+        exam(
+            f"identify {row.name}", work_identity, out / IDENTITY,
+            (first.name, "raw identity", *undone),
+        )  # fmt: skip
     return [first, *exams]
 
 
-def read_scores(
-    study: Study, folder: Path, row: str
-) -> tuple[dict[tuple[str, int], np.ndarray], dict[tuple[str, int], np.ndarray]]:
-    """(targets, attackers): (network, seed) to test scores of one row."""
-    found: tuple[dict[tuple[str, int], np.ndarray], dict[tuple[str, int], np.ndarray]] = ({}, {})
-    for labels, network, seed in fits_of(study.evaluation):
+def read_scores(study: Study, folder: Path, row: str) -> tuple[metrics.Fits, metrics.Fits]:
+    """(targets, attackers): (network, seed) to test scores of one row.
+
+    An attacker's name says its rung, where it is not A4: "A5 frame_cnn".
+    """
+    cfg = study.evaluation
+    targets: dict[tuple[str, int], np.ndarray] = {}
+    attackers: dict[tuple[str, int], np.ndarray] = {}
+    fresh = "" if cfg.start == "raw" else "A3 "
+    for labels, network, seed in fits_of(cfg):
         state, _ = checkpoint.load(score_path(folder, row, labels, network, seed))
-        found[labels == "attributes"][network, seed] = state["scores"].numpy()
-    return found
+        if labels == "actions":
+            targets[network, seed] = state["scores"].numpy()
+            continue
+        attackers[fresh + network, seed] = state["scores"].numpy()
+        if "static" in state:
+            attackers[f"A2 {network}", START] = state["static"].numpy()
+    for network, seed in product(cfg.scratch, cfg.seeds):
+        state, _ = checkpoint.load(score_path(folder, row, SCRATCH, network, seed))
+        attackers[f"A3 {network}", seed] = state["scores"].numpy()
+    if cfg.inversion is not None:
+        for network, scores in checkpoint.load(folder / "rows" / row / INVERTED)[0].items():
+            attackers[f"A5 {network}", START] = scores.numpy()
+    return targets, attackers
 
 
 def summarize(study: Study, folder: Path, row: Row, data: Data) -> dict[str, Any]:
     """One row of the table, from the scores on disk."""
-    test, read, cfg = data.clips.test, data.bearers.test, study.evaluation
+    train, test, read, cfg = data.clips.train, data.clips.test, data.bearers.test, study.evaluation
     targets, attackers = read_scores(study, folder, row.name)
     raw_targets, raw_attackers = read_scores(study, folder, RAW)
-    figures = json.loads((folder / "rows" / row.name / "release.json").read_text())
+    out = folder / "rows" / row.name
+    figures = json.loads((out / "release.json").read_text())
     change, bound = np.array(figures["rms"]), figures.get("bound")
-    static, plugin = [], []
-    if cfg.start == "raw":
-        for labels, network in kinds_of(cfg):
-            path = score_path(folder, row.name, labels, network, seeds_of(cfg, labels)[0])
-            scores = checkpoint.load(path)[0]["static"].numpy()
-            if labels == "actions":
-                plugin.append(metrics.top1(scores, test.actions))
-            else:
-                static.append(metrics.cmap(scores, read.attributes))
+    plugin = _plugin(cfg, out, test)
+    static = [
+        metrics.cmap(s, read.attributes) for (n, _), s in attackers.items() if n.startswith("A2 ")
+    ]
+    floors: dict[str, np.ndarray] = {}
+    if data.bearers is data.clips:
+        told = np.mean([_log_softmax(s) for s in targets.values()], axis=0).argmax(1)
+        for key, actions in {"floor_scores": test.actions, "predicted_floor_scores": told}.items():
+            floors[key] = metrics.action_floor(train.actions, train.attributes, actions)
     met = getattr(row.run.method.config, "adversaries", ())
     summary = metrics.summarize_row(
         row.name,
@@ -599,14 +821,54 @@ def summarize(study: Study, folder: Path, row: Row, data: Data) -> dict[str, Any
         used_in_training=met,
         weights=metrics.bootstrap_weights(test.groups, cfg.replicates, 0),
         attribute_weights=metrics.bootstrap_weights(read.groups, cfg.replicates, 0),
-        plugin_top1=plugin[0] if plugin else None,
+        plugin_top1=next(iter(plugin.values()), None),
         static_cmap=max(static) if static else None,
         rms=float(change.mean()),
         bound=bound,
         beyond_bound=None if bound is None else float((change > bound).mean()),
+        **floors,
     )
     summary["target_fits"] = [list(which) for which in sorted(targets)]
+    if plugin:
+        summary["plugin"] = plugin
+    if cfg.inversion is not None:
+        summary["inversion"] = json.loads((out / INVERSION).read_text())
+    if cfg.identity is not None:
+        summary["identity"] = json.loads((out / IDENTITY).read_text())
+    if cfg.curve:
+        raw_cmap = max(metrics.cmap(s, read.attributes) for s in raw_attackers.values())
+        summary["budget"] = _curve(cfg, folder, row.name, read, raw_cmap)
     return summary
+
+
+def _plugin(cfg: Evaluation, out: Path, test: ClipSet) -> dict[str, float]:
+    """Top-1 of each target that was trained on raw video and never saw the release."""
+    found = {}
+    for network in cfg.targets if cfg.start == "raw" else ():
+        path = score_path(out.parent.parent, out.name, "actions", network, cfg.target_seeds[0])
+        scores = checkpoint.load(path)[0]["static"].numpy()
+        found[network] = metrics.top1(scores, test.actions)
+    return found
+
+
+def _log_softmax(scores: np.ndarray) -> np.ndarray:
+    shifted = scores - scores.max(1, keepdims=True)
+    logs: np.ndarray = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return logs
+
+
+def _curve(
+    cfg: Evaluation, folder: Path, row: str, read: ClipSet, raw_cmap: float
+) -> list[dict[str, Any]]:
+    """The attack-budget curve of a row, by rising data and then epochs."""
+    chance = float(metrics.prevalence(read.attributes).mean())
+    points = []
+    for share, stretch in points_of(cfg):
+        state, about = checkpoint.load(curve_path(folder, row, share, stretch))
+        value = metrics.cmap(state["scores"].numpy(), read.attributes)
+        reads = float(metrics.leakage(value, raw_cmap, chance))
+        points.append({**about, "cmap": value, "L": reads if np.isfinite(reads) else None})
+    return points
 
 
 class Memory(threading.Thread):
@@ -667,7 +929,6 @@ def carry_out(
     retry: bool = False,
     workers: int = 0,
     command: str = "",
-    trained: Path | None = None,
     on_data: Callable[[str, int, int], None] | None = None,
     sentences: Callable[[list[dict[str, Any]]], list[str]] | None = None,
 ) -> Generator[Event | dict[str, Any], None, None]:
@@ -683,7 +944,6 @@ def carry_out(
         retry: what broke in an earlier session is tried again.
         workers: processes side by side; 0 means one per core, or one on a GPU.
         command: what the user typed, for the record.
-        trained: a run folder to measure as it is, as the last row.
         on_data: told (stage, done, total) while data is rendered or decoded.
         sentences: plain sentences to put above the table, from its rows.
 
@@ -719,13 +979,16 @@ def carry_out(
         check_people([made.run for made in study.rows], data.parts)
         for made in study.rows:
             product = folder / "methods" / made.name / "anonymizer.safetensors"
-            if not product.exists() and not trained:
+            if not product.exists() and not made.source:
                 check_players(made.run, data.clips, data.private)
         _enough_space(folder, data)
-        _same_inputs(folder, data, trained)
+        taken = [made for made in study.rows if made.source]
+        for made in taken:
+            _check_seen(made, data)
+        _same_inputs(folder, data, taken)
         checkpoint.write_atomically(file, study.toml().encode())
-        if trained:
-            _copy_run(trained, folder / "methods" / study.rows[-1].name)
+        for made in taken:
+            _copy_run(made, folder / "methods" / made.name)
         _book(folder, seconds, "data", time.monotonic() - begin)
         yield {"splits": data.clips}
         jobs = plan(study, folder, [part.name for part in data.parts])
@@ -821,7 +1084,32 @@ def _enough_space(folder: Path, data: Data) -> None:
         )
 
 
-def _same_inputs(folder: Path, data: Data, trained: Path | None) -> None:
+def _check_seen(row: Row, data: Data) -> None:
+    """Refuse an anonymizer that was trained on what it would be tested on.
+
+    Raises:
+        BadInput: it was; or its folder does not say what it was trained on, and the test is of
+            files that it may have seen.
+    """
+    tested = data.clips.test.files | data.bearers.test.files
+    leaky = any(part.name.startswith(LEAKY) for part in data.parts)
+    if row.source is None or not learns(row.run) or not tested or leaky:
+        return
+    path = row.source / SEEN
+    if not path.exists():
+        raise BadInput(
+            f"Row {row.name}: {row.source} does not say which files it was trained on (it has no "
+            f"{SEEN}), and this study tests on files; train it again."
+        )
+    if both := tested & set(path.read_text().splitlines()):
+        raise BadInput(
+            f"Row {row.name}: the run in {row.source} was trained on {len(both)} of the "
+            f"{len(tested)} files that this study tests on, first {min(both)}; take a run that was "
+            "not, or another test."
+        )
+
+
+def _same_inputs(folder: Path, data: Data, taken: list[Row]) -> None:
     """Note what a study is of, or refuse to continue it on something else."""
     path = folder / "data.json"
     several = {"data": data.clips, "private": data.private}
@@ -831,9 +1119,10 @@ def _same_inputs(folder: Path, data: Data, trained: Path | None) -> None:
         if splits is not None
         for split, part in zip(Splits._fields, splits, strict=True)
     }
-    product = trained / "anonymizer.safetensors" if trained else None
-    if product is not None and product.exists():
-        now["anonymizer"] = hashlib.sha256(product.read_bytes()).hexdigest()[:12]
+    for row in taken:
+        product = _product(row, folder)
+        if product.exists():  # a fixed filter has none
+            now[f"anonymizer/{row.name}"] = hashlib.sha256(product.read_bytes()).hexdigest()[:12]
     if not path.exists():
         checkpoint.write_atomically(path, json.dumps(now, indent=1).encode())
         return
@@ -845,12 +1134,19 @@ def _same_inputs(folder: Path, data: Data, trained: Path | None) -> None:
         )
 
 
-def _copy_run(source: Path, destination: Path) -> None:
+def _product(row: Row, folder: Path) -> Path:
+    """The weights of a row that is measured as it is: where it was trained, or our copy."""
+    name = "anonymizer.safetensors"
+    there = row.source / name if row.source else Path()
+    return there if there.exists() else folder / "methods" / row.name / name
+
+
+def _copy_run(row: Row, destination: Path) -> None:
     """A finished run's configuration and product, into a study."""
     destination.mkdir(parents=True, exist_ok=True)
-    for name in ("config.toml", "anonymizer.safetensors", "log.jsonl"):
-        if (source / name).exists():
-            shutil.copyfile(source / name, destination / name)
+    for name in ("config.toml", "anonymizer.safetensors", "log.jsonl", SEEN):
+        if row.source and (row.source / name).exists():
+            shutil.copyfile(row.source / name, destination / name)
 
 
 def _book(folder: Path, seconds: dict[str, float], stage: str, amount: float) -> None:
@@ -870,9 +1166,10 @@ def write_summary(
     sentences: Callable[[list[dict[str, Any]]], list[str]] | None,
 ) -> dict[str, Any]:
     """``records.jsonl``, ``sheet.npz`` and, last, ``summary.json``: it says that all is done."""
-    splits, cfg = data.clips, study.evaluation
+    splits = data.clips
     raw_attackers = read_scores(study, folder, RAW)[1]
     summary = {
+        "schema": SCHEMA,
         "title": study.title,
         "command": command,
         "seed": study.base.seed,
@@ -910,7 +1207,7 @@ def write_summary(
     for row in rows:
         for protocol in (action, privacy):
             test = data.of(protocol.LABELS).test
-            found = protocol.measurements(row, test, cfg.seeds, about)
+            found = protocol.measurements(row, test, about)
             lines += [json.dumps(dataclasses.asdict(m)) for m in found]
     checkpoint.write_atomically(folder / "records.jsonl", ("\n".join(lines) + "\n").encode())
     write_sheet([row["name"] for row in rows], folder, splits)
@@ -934,14 +1231,15 @@ def _private(data: Data) -> dict[str, Any]:
     return {"private": {"name": data.bearers.train.name.partition("/")[0], **counts}}
 
 
-def _floor(data: Data, raw_attackers: metrics.Fits) -> dict[str, float | None]:
+def _floor(data: Data, raw_attackers: metrics.Fits) -> dict[str, Any]:
     """What the action alone tells; images have none, so nothing is told."""
     if data.bearers is not data.clips:
         return {"cmap": None, "L": None}
     (train, _, test) = data.clips
     return metrics.summarize_floor(
-        train.actions, train.attributes, test.actions, test.attributes, raw_attackers
-    )
+        train.actions, train.attributes, test.actions, test.attributes, raw_attackers,
+        test.attribute_names,
+    )  # fmt: skip
 
 
 def write_sheet(rows: list[str], folder: Path, splits: Splits) -> None:
@@ -960,14 +1258,14 @@ def adopt(run_folder: Path) -> dict[str, Any]:
     Raises:
         BadInput: the folder holds no finished run.
     """
-    load_anonymizer(run_folder, "cpu")  # says what is wrong with it
+    made = _made_by(run_folder)
     values = read_toml(run_folder / "config.toml")
-    method = values.pop("method")
+    del values["method"]
     name = run_folder.resolve().name
     if name == RAW or not names_a_folder(name):
-        name = str(method["name"])
-    row = {"name": name, "method": method}
-    return {"title": f"{row['name']} beside raw video", **values, "rows": [row]}
+        name = str(made["method"]["name"])
+    row = {"name": name, "from": str(run_folder), **made}
+    return {"title": f"{name} beside raw video", **values, "rows": [row]}
 
 
 def clear(folder: Path) -> None:

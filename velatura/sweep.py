@@ -275,12 +275,12 @@ def state(cell: Cell) -> State:
     if not study.admits(resolve_study(read_toml(file)), cell.study):
         return State("other")
     failed = {**_broken_rows(cell), **cell.lacks}
-    fits = study.fits_of(cell.study.evaluation)
+    cfg = cell.study.evaluation
     measured = tuple(
         name
         for name in names
         if name not in failed
-        and all(study.score_path(cell.folder, name, *fit).exists() for fit in fits)
+        and all(path.exists() for path in study.outputs_of(cfg, cell.folder, name))
     )
     left = tuple(name for name in names if name not in failed and name not in measured)
     if RAW in failed:

@@ -63,5 +63,4 @@ def evaluate(
         resume=resume,
         workers=workers,
         as_json=json,
-        trained=source if source.is_dir() else None,
     )

@@ -50,7 +50,7 @@ No person stands in two splits. Nothing here is, or is modelled on, a real perso
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -78,6 +78,7 @@ __all__ = [
     "action_floor",
     "figure",
     "load",
+    "more",
 ]
 
 RENDERER_VERSION = 6
@@ -194,6 +195,11 @@ def load(cfg: Config, progress: Progress | None = None, workers: int | None = No
         val=_split(cfg, "val", tell, workers),
         test=_split(cfg, "test", tell, workers),
     )
+
+
+def more(cfg: Config, factor: float) -> Config:
+    """The same world with that many times the people to train on; nobody new is tested."""
+    return replace(cfg, train_people=round(factor * cfg.train_people))
 
 
 def action_floor(cfg: Config) -> np.ndarray:

@@ -30,7 +30,7 @@ from velatura.data._lists.listing import Listing
 from velatura.data._store.frames import StoredFrames
 from velatura.data._store.store import Store
 from velatura.errors import BadInput
-from velatura.layout import ClipSet, Splits, marked_leaky
+from velatura.layout import ClipSet, Picked, Splits, marked_leaky
 
 READING = {name: pa_hmdb51.VISPR1[name] for name in pa_hmdb51.SCORED}
 
@@ -52,17 +52,6 @@ class Config(_clips.ImageConfig):
     leaky: bool = False
 
     LATER: ClassVar[Mapping[str, Any]] = {"leaky": False}
-
-
-class Picked:
-    """Some frames of others, by number."""
-
-    def __init__(self, frames: StoredFrames, numbers: np.ndarray) -> None:
-        self.frames, self.numbers = frames, numbers
-        self.shape = (len(numbers), *frames.shape[1:])
-
-    def __getitem__(self, numbers: Any) -> np.ndarray:
-        return self.frames[self.numbers[numbers]]
 
 
 def load(cfg: Config, progress: _clips.Progress | None = None) -> Splits:

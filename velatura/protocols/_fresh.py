@@ -59,14 +59,39 @@ class Config:
     """A test window counts with its mirror image."""
     replicates: Annotated[int, Field(ge=100)] = 1000
     """Bootstrap replicates of the intervals."""
+    scratch: tuple[str, ...] = ()
+    """Attackers that start from random weights, whatever ``start`` says: rung A3."""
+    rates: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
+    """Every examiner learns at each of these multiples of its ``lr``; the best one on the released
+    validation split is kept."""
+    inversion: dict[str, Any] | None = None
+    """Settings of :class:`velatura.protocols.inversion.Config`: an attacker who undoes the
+    anonymizer first, rung A5. Without the section, there is none."""
+    identity: dict[str, Any] | None = None
+    """Settings of :class:`velatura.protocols.identity.Config`: can people be found again."""
+    curve: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """Shares of the training clips with which the first attacker is fitted once more, at the usual
+    epochs; above 1, of clips of more people, and once more with as many times the epochs."""
+    codec: Literal["", "h264"] = ""
+    """What a release goes through before anybody examines it."""
+    crf: Annotated[int, Field(ge=0, le=51)] = 23
+    """How coarsely the codec writes; 0 is without loss."""
 
-    LATER: ClassVar[Mapping[str, Any]] = {"fits": {}, "mirror": True}
+    LATER: ClassVar[Mapping[str, Any]] = {
+        "fits": {}, "mirror": True, "scratch": (), "rates": (1.0,), "inversion": None,
+        "identity": None, "curve": (), "codec": "", "crf": 23,
+    }  # fmt: skip
 
     def __post_init__(self) -> None:
-        for key in ("targets", "attackers", "seeds", "target_seeds"):
+        for key in ("targets", "attackers", "seeds", "target_seeds", "scratch", "rates", "curve"):
             given = getattr(self, key)
             if len(set(given)) < len(given):
                 raise BadInput(f"evaluation.{key} names one twice: {list(given)}.")
+        if self.inversion is not None and self.start != "raw":
+            raise BadInput(
+                "evaluation.inversion: who undoes the anonymizer reads what comes of it with "
+                "networks trained on raw video; set evaluation.start to 'raw'."
+            )
         for labels in ("actions", "attributes"):
             if self.learning(labels).epochs < 1:
                 raise BadInput("evaluation.fits: an examiner learns for at least one epoch.")
@@ -85,46 +110,67 @@ class Examination:
         self.weights, self.scores = weights, scores
 
 
+Learn = Callable[..., nn.Module]  # as :func:`velatura.training.fit.fit`
+
+
 def examine(
     released: Splits,
     labels: Labels,
     build: Callable[[int], nn.Module],
     start: dict[str, Tensor] | None,
-    epochs: int,
+    settings: fit.Config,
     cfg: Config,
     window: Window,
     seed: int,
     fabric: Fabric,
     progress: Callable[[int, int], None] | None = None,
+    learn: Learn | None = None,
 ) -> Examination:
     """Fit one fresh network on the training split of a release.
 
-    The epoch is chosen on the validation split. The test split is scored once, at the end.
+    The epoch, and the rate where there are several, are chosen on the validation split. The test
+    split is scored once, at the end.
 
     Args:
         released: what the anonymizer lets out, with the true labels.
         labels: ``"actions"`` measures utility, ``"attributes"`` leakage.
         build: number of outputs to a network with fresh weights.
         start: weights of an examiner trained on raw clips, or None.
+        settings: how it learns.
+        learn: how a network without a gradient learns; None: by :func:`fit.fit`.
 
     Returns:
         Scores (N_test, outputs): logits, higher means more likely.
     """
     outputs = len(released.train.label_names(labels))
-    reseed("examiner", labels, seed)
-    network = build(outputs)
-    if start is not None:
-        network.load_state_dict(start)
-    if all_alike(released.train):
-        # Nothing tells items apart, so nothing can be learnt: every score is the same.
-        return Examination(network.state_dict(), np.zeros((len(released.test), outputs)))
-    settings = replace(cfg.learning(labels), epochs=epochs)
-    network = fit.fit(
-        network, released.train, released.val, labels, settings, window,
-        10_000 + seed, fabric, progress,
-    )  # fmt: skip
-    scores = fit.predict(network, released.test, labels, window, fabric, mirror=cfg.mirror)
-    return Examination(network.state_dict(), scores)
+    rates = (1.0,) if learn else cfg.rates  # who has no gradient has no rate
+    lowest, best = float("inf"), None
+    for number, rate in enumerate(rates):
+        reseed("examiner", labels, seed)
+        network = build(outputs)
+        if start is not None:
+            network.load_state_dict(start)
+        if all_alike(released.train):
+            # Nothing tells items apart, so nothing can be learnt: every score is the same.
+            return Examination(network.state_dict(), np.zeros((len(released.test), outputs)))
+
+        def told(done: int, total: int, before: int = number) -> None:
+            if progress:
+                progress(before * total + done, len(rates) * total)
+
+        network = (learn or fit.fit)(
+            network, released.train, released.val, labels, replace(settings, lr=rate * settings.lr),
+            window, 10_000 + seed, fabric, told,
+        )  # fmt: skip
+        if len(rates) == 1:
+            best = network
+            break
+        cost = fit.cost(network, released.val, labels, settings, window, fabric)
+        if best is None or cost < lowest:
+            lowest, best = cost, network
+    assert best is not None  # there is at least one rate
+    scores = fit.predict(best, released.test, labels, window, fabric, mirror=cfg.mirror)
+    return Examination(best.state_dict(), scores)
 
 
 class Statistics(NamedTuple):

@@ -27,7 +27,7 @@ def network(name: str, outputs: int, settings: Mapping[str, Any] | None = None) 
 
 
 def measurements(
-    row: dict[str, Any], test: ClipSet, seeds: tuple[int, ...], provenance: dict[str, Any]
+    row: dict[str, Any], test: ClipSet, provenance: dict[str, Any]
 ) -> list[Measurement]:
     """Top-1 of a table row, and its utility U, as records."""
     common = {

@@ -28,7 +28,7 @@ def network(name: str, outputs: int, settings: Mapping[str, Any] | None = None) 
 
 
 def measurements(
-    row: dict[str, Any], test: ClipSet, seeds: tuple[int, ...], provenance: dict[str, Any]
+    row: dict[str, Any], test: ClipSet, provenance: dict[str, Any]
 ) -> list[Measurement]:
     """cMAP and L of a table row, each attacker's cMAP, and AP and AUROC per attribute."""
     common = {
@@ -61,7 +61,7 @@ def measurements(
         ),
     ]  # fmt: skip
     for probe, entry in row["attackers"].items():
-        for s, value in zip(seeds, entry["cmap"], strict=True):
+        for s, value in zip(entry["seeds"], entry["cmap"], strict=True):
             found.append(
                 Measurement(metric="attacker cmap", value=value, low=value, high=value, unit="%",
                             chance=chance, probe=probe, seed=s, **common)

@@ -29,7 +29,7 @@ from velatura.training.batches import Config as Window
 from velatura.training.players import prepare
 from velatura.training.seed import generator, reseed
 
-__all__ = ["Config", "fit", "predict"]
+__all__ = ["Config", "cost", "fit", "predict"]
 
 
 @config
@@ -119,15 +119,27 @@ def fit(
         lowest = min(lowest, losses)
         if epoch + 1 < cfg.epochs / 2:
             continue
-        scores = torch.from_numpy(predict(network, val, labels, window, fabric, quick=True))
-        told = _answers(val, labels, np.arange(len(val)))
-        score = float(_loss(scores, told, labels, cfg.smoothing))
+        score = cost(network, val, labels, cfg, window, fabric)
         if score < best:
             best, weights = score, copy.deepcopy(network.state_dict())
     if not math.isfinite(best):
         raise Failure(f"Fit on {train.name}: no epoch has a finite loss on {val.name}; lower lr.")
     network.load_state_dict(weights)
     return network.eval()
+
+
+def cost(
+    network: nn.Module,
+    data: ClipSet,
+    labels: Labels,
+    cfg: Config,
+    window: Window,
+    fabric: Fabric,
+) -> float:
+    """The loss on a split, one window of each video; what an epoch is chosen by."""
+    scores = torch.from_numpy(predict(network, data, labels, window, fabric, quick=True))
+    told = _answers(data, labels, np.arange(len(data)))
+    return float(_loss(scores, told, labels, cfg.smoothing))
 
 
 @torch.no_grad()

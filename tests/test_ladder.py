@@ -1,0 +1,291 @@
+"""The threat ladder of a study: every rung is fitted on what it says and counted there."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from training import tiny
+
+from velatura import experiment, metrics, study
+from velatura.config import to_toml
+from velatura.errors import BadInput
+from velatura.layout import ClipSet, Splits
+from velatura.protocols import privacy
+from velatura.protocols._fresh import Config, examine
+from velatura.training import batches, checkpoint, fit, loop
+
+EVERYTHING = {
+    "attackers": ["frame_cnn"], "seeds": [0, 1], "target_seeds": [0], "start": "raw",
+    "start_epochs": 1, "epochs": 1, "replicates": 100, "scratch": ["patch_mlp"],
+    "rates": [0.5, 1.0], "curve": [0.5, 2.0], "codec": "h264",
+    "inversion": {"steps": 2, "width": 4},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[Any]]]:
+    """A study that asks for every rung, and what it told on the way."""
+    values = tiny.values()
+    del values["method"]
+    values["evaluation"] = EVERYTHING
+    values["rows"] = [{"name": "soft", "method": {"name": "blur"}}]
+    folder = tmp_path_factory.mktemp("ladder")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VELATURA_CACHE", str(folder / "cache"))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        made = study.resolve_study(values)
+        yield folder / "study", list(study.carry_out(made, folder / "study", workers=1))
+
+
+def row_of(folder: Path, name: str = "soft") -> dict[str, Any]:
+    rows = json.loads((folder / "summary.json").read_text())["rows"]
+    found: dict[str, Any] = next(row for row in rows if row["name"] == name)
+    return found
+
+
+def scores(folder: Path, name: str, key: str = "scores", row: str = "soft") -> np.ndarray:
+    found: np.ndarray = checkpoint.load(folder / "rows" / row / name)[0][key].numpy()
+    return found
+
+
+@pytest.mark.slow
+def test_every_rung_is_told_by_its_scores(done: tuple[Path, list[Any]]):
+    folder, events = done
+    row, test = row_of(folder), events[0]["splits"].test
+    rungs = {rung["rung"]: rung for rung in row["rungs"]}
+    assert list(rungs) == ["A1p", "A2", "A3", "A4", "A5"]
+    files = {
+        "A2": [("attributes-frame_cnn-0.safetensors", "static")],
+        "A3": [(f"scratch-patch_mlp-{seed}.safetensors", "scores") for seed in (0, 1)],
+        "A4": [(f"attributes-frame_cnn-{seed}.safetensors", "scores") for seed in (0, 1)],
+        "A5": [("inverted.safetensors", "frame_cnn")],
+    }
+    for name, found in files.items():
+        expected = max(metrics.cmap(scores(folder, *one), test.attributes) for one in found)
+        assert rungs[name]["cmap"] == expected, name
+    assert row["cmap"] == max(rungs[name]["cmap"] for name in files)
+    assert row["headline"]["by"] == row["strongest"]
+    assert row["static_cmap"] == rungs["A2"]["cmap"]
+    assert set(row["inversion"]) == {"psnr", "ssim"}
+
+
+@pytest.mark.slow
+def test_the_predicted_action_is_the_fresh_targets(done: tuple[Path, list[Any]]):
+    folder, events = done
+    train, _, test = events[0]["splits"]
+    said = scores(folder, "actions-clip_cnn-0.safetensors").argmax(1)
+    table = metrics.action_floor(train.actions, train.attributes, said)
+    (rung,) = [r for r in row_of(folder)["rungs"] if r["rung"] == "A1p"]
+    assert rung["cmap"] == metrics.cmap(table, test.attributes)
+
+
+@pytest.mark.slow
+def test_the_curve_has_less_and_more(done: tuple[Path, list[Any]]):
+    folder, _ = done
+    points = row_of(folder)["budget"]
+    assert [(p["data"], p["epochs"], p["by"]) for p in points] == [
+        (0.5, 1, "frame_cnn/0"), (2.0, 1, "frame_cnn/0"), (1.0, 2, "frame_cnn/0"),
+    ]  # fmt: skip
+    assert all(0 < p["cmap"] <= 100 for p in points)
+
+
+@pytest.mark.slow
+def test_what_is_examined_went_through_the_codec(done: tuple[Path, list[Any]]):
+    """Raw video too: its examples are not its pixels any more, and near them."""
+    folder, events = done
+    splits: Splits = events[0]["splits"]
+    clips = tiny.clips_of(splits.test)[study.examples(splits)].transpose(0, 1, 3, 4, 2)
+    with np.load(folder / "rows" / "raw" / "examples.npz", allow_pickle=False) as file:
+        shown = file["frames"]
+    difference = np.abs(shown.astype(int) - clips)
+    assert 0 < difference.mean() < 12
+
+
+@pytest.mark.slow
+def test_nothing_heavy_is_left_and_all_is_there(done: tuple[Path, list[Any]]):
+    folder, _ = done
+    assert not list((folder / "rows").rglob("*.npy"))
+    cfg = study.resolve_study(tomllib.loads((folder / "config.toml").read_text())).evaluation
+    assert all(path.exists() for path in study.outputs_of(cfg, folder, "soft"))
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["schema"] == 2
+    assert set(summary["floor"]["attributes"]) == set(row_of(folder)["attributes"])
+
+
+# ------------------------------------------------------------------------------- what is examined
+
+
+def fabric() -> loop.Fabric:
+    return loop.fabric(loop.Config(device="cpu", precision="32"))
+
+
+@pytest.mark.parametrize("rates", [(0.1, 1.0), (1.0, 0.1)])
+def test_the_rate_is_chosen_on_validation(rates: Any, monkeypatch: pytest.MonkeyPatch):
+    """Of two rates the one with the lower loss on the validation split is kept, wherever it
+    stands; the test split is scored once."""
+    tried: list[float] = []
+
+    def learn(network: Any, train: Any, val: Any, labels: Any, cfg: Any, *rest: Any) -> Any:
+        tried.append(cfg.lr)
+        with torch.no_grad():
+            for weight in network.parameters():
+                weight.fill_(cfg.lr)
+        return network
+
+    def cost(network: Any, data: ClipSet, *rest: Any) -> float:
+        assert data.name == "noise/val"
+        return abs(next(network.parameters()).flatten()[0].item() - 0.02)
+
+    monkeypatch.setattr(fit, "fit", learn)
+    monkeypatch.setattr(fit, "cost", cost)
+    splits = Splits(*(tiny.noise(name=f"noise/{part}") for part in Splits._fields))
+    found = examine(
+        splits, "attributes", lambda outputs: privacy.network("frame_cnn", outputs), None,
+        fit.Config(lr=0.2), Config(rates=rates), batches.Config(size=16, frames=2, shift=0), 0,
+        fabric(),
+    )  # fmt: skip
+    assert tried == pytest.approx([0.2 * rate for rate in rates])
+    kept = float(next(iter(found.weights.values())).flatten()[0])
+    assert kept == pytest.approx(0.02)
+
+
+def test_an_attacker_may_learn_without_a_gradient():
+    seen: list[Any] = []
+
+    def remember(network: Any, train: ClipSet, *rest: Any) -> Any:
+        seen.append(train.name)
+        return network
+
+    splits = Splits(*(tiny.noise(name=f"noise/{part}") for part in Splits._fields))
+    examine(
+        splits, "attributes", lambda outputs: privacy.network("frame_cnn", outputs), None,
+        fit.Config(), Config(rates=(0.1, 1.0)), batches.Config(size=16, frames=2, shift=0), 0,
+        fabric(), learn=remember,
+    )  # fmt: skip
+    assert seen == ["noise/train"]  # once: it has no rate
+
+
+def test_a_part_of_a_split_has_its_items_and_their_frames():
+    whole = replace(tiny.noise(n=5, t=3), lengths=np.array([3, 1, 5, 2, 4], np.int64), people=None)
+    people = np.arange(15, dtype=np.uint8)[:, None, None]
+    whole = replace(whole, people=people)
+    part = whole.part(np.array([4, 1]))
+    assert len(part) == 2
+    assert part.frames.shape == (5, *whole.frames.shape[1:])
+    assert np.array_equal(part.video(0), whole.video(4))
+    assert np.array_equal(part.video(1), whole.video(1))
+    assert part.people is not None
+    assert part.people[np.arange(5)].ravel().tolist() == [11, 12, 13, 14, 3]
+    assert np.array_equal(part.attributes, whole.attributes[[4, 1]])
+
+
+def test_less_data_is_fewer_people():
+    train = replace(tiny.noise(n=8), groups=np.array([0, 0, 1, 1, 2, 2, 3, 3]))
+    some = study._some(train, 0.5)
+    assert len(np.unique(some.groups)) == 2
+    assert len(some) == 4
+
+
+# ---------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "sentence"),
+    [
+        ({"scratch": ["nobody"]}, "No attacker plug-in named 'nobody'"),
+        ({"rates": []}, r"evaluation\.rates"),
+        ({"rates": [1.0, 1.0]}, "evaluation.rates names one twice"),
+        ({"inversion": {}, "start": "scratch"}, "set evaluation.start to 'raw'"),
+        ({"inversion": {"stepz": 2}}, r"Did you mean evaluation\.inversion\.steps"),
+        ({"codec": "av2"}, r"evaluation\.codec"),
+        ({"crf": 99}, r"evaluation\.crf"),
+    ],
+)
+def test_a_ladder_that_cannot_be(evaluation: Any, sentence: str):
+    with pytest.raises(BadInput, match=sentence):
+        study.resolve_study({"evaluation": evaluation})
+
+
+def test_more_clips_than_there_are_is_refused(tmp_path: Path):
+    data = {"name": "ucf101", "root": str(tmp_path)}
+    with pytest.raises(BadInput, match="more clips than ucf101 has"):
+        study.resolve_study({"data": data, "evaluation": {"curve": [4]}})
+    study.resolve_study({"data": data, "evaluation": {"curve": [0.25, 1]}})
+
+
+# --------------------------------------------------------------- anonymizers from elsewhere
+
+
+def a_run(folder: Path, seen: list[str] | None) -> Path:
+    """A run folder as training leaves it."""
+    folder.mkdir()
+    values = tiny.values()
+    (folder / "config.toml").write_text(to_toml(values))
+    network = experiment.build_anonymizer(experiment.resolve(values))
+    checkpoint.save(folder / "anonymizer.safetensors", {"f_A": network.state_dict()}, {})
+    if seen is not None:
+        (folder / experiment.SEEN).write_text("".join(f"{name}\n" for name in seen))
+    return folder
+
+
+def data_of(files: set[str]) -> study.Data:
+    parts = (tiny.noise(name=f"films/{part}") for part in Splits._fields)
+    splits = Splits(*(replace(part, files=frozenset(files)) for part in parts))
+    return study.Data(splits, splits, None)
+
+
+def test_a_row_from_elsewhere_is_that_run(tmp_path: Path):
+    folder = a_run(tmp_path / "novel", ["a.avi"])
+    made = study.resolve_study({"rows": [{"from": str(folder)}]})
+    row = made.rows[1]
+    assert (row.name, row.source) == ("penalty", folder)
+    assert row.run.anonymizer.config.width == 4
+    again = study.resolve_study(tomllib.loads(made.toml()))
+    assert again.science() == made.science()
+    assert again.rows[1].source == folder
+    # What it is is told by its weights, not by where it lies.
+    assert "from" not in made.science()["rows"][1]
+    names = [job.name for job in study.plan(made, tmp_path / "study", [])]
+    assert "train penalty" in names
+
+
+def test_a_row_from_elsewhere_that_saw_the_test_is_refused(tmp_path: Path):
+    folder = a_run(tmp_path / "novel", ["a.avi", "b.avi"])
+    (_, row) = study.resolve_study({"rows": [{"from": str(folder)}]}).rows
+    study._check_seen(row, data_of({"c.avi"}))
+    study._check_seen(row, data_of(set()))  # generated people are of no file
+    with pytest.raises(BadInput, match="trained on 1 of the 2 files .* first b.avi"):
+        study._check_seen(row, data_of({"b.avi", "c.avi"}))
+
+
+def test_a_run_that_does_not_say_what_it_saw_is_refused(tmp_path: Path):
+    folder = a_run(tmp_path / "old", None)
+    (_, row) = study.resolve_study({"rows": [{"from": str(folder)}]}).rows
+    with pytest.raises(BadInput, match=r"does not say which files .* train it again"):
+        study._check_seen(row, data_of({"c.avi"}))
+
+
+def test_a_row_from_nowhere(tmp_path: Path):
+    with pytest.raises(BadInput, match="is not a run folder"):
+        study.resolve_study({"rows": [{"from": str(tmp_path)}]})
+
+
+@pytest.mark.slow
+def test_training_notes_what_it_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("VELATURA_CACHE", str(tmp_path))
+    run = experiment.resolve(tiny.values(method={"name": "penalty", "steps": 1}))
+    splits = experiment.load_data(run)
+    named = Splits(*(
+        replace(part, files=frozenset({f"{where}.avi"}))
+        for where, part in zip(Splits._fields, splits, strict=True)
+    ))  # fmt: skip
+    experiment.train(run, tmp_path / "run", splits=named)
+    assert (tmp_path / "run" / experiment.SEEN).read_text() == "train.avi\nval.avi\n"
