@@ -23,10 +23,11 @@ from velatura.protocols._fresh import Config, examine
 from velatura.training import batches, checkpoint, fit, loop
 
 EVERYTHING = {
-    "attackers": ["frame_cnn"], "seeds": [0, 1], "target_seeds": [0], "start": "raw",
+    "attackers": ["frame_cnn", "knn"], "networks": {"knn": {"features": "pixels"}},
+    "seeds": [0, 1], "target_seeds": [0], "start": "raw",
     "start_epochs": 1, "epochs": 1, "replicates": 100, "scratch": ["patch_mlp"],
     "rates": [0.5, 1.0], "curve": [0.5, 2.0], "codec": "h264",
-    "inversion": {"steps": 2, "width": 4},
+    "inversion": {"steps": 2, "width": 4}, "identity": {"epochs": 1, "adapt_epochs": 1},
 }  # fmt: skip
 
 
@@ -63,10 +64,14 @@ def test_every_rung_is_told_by_its_scores(done: tuple[Path, list[Any]]):
     rungs = {rung["rung"]: rung for rung in row["rungs"]}
     assert list(rungs) == ["A1p", "A2", "A3", "A4", "A5"]
     files = {
-        "A2": [("attributes-frame_cnn-0.safetensors", "static")],
+        "A2": [(f"attributes-{name}-0.safetensors", "static") for name in ("frame_cnn", "knn")],
         "A3": [(f"scratch-patch_mlp-{seed}.safetensors", "scores") for seed in (0, 1)],
-        "A4": [(f"attributes-frame_cnn-{seed}.safetensors", "scores") for seed in (0, 1)],
-        "A5": [("inverted.safetensors", "frame_cnn")],
+        "A4": [
+            (f"attributes-{name}-{seed}.safetensors", "scores")
+            for name in ("frame_cnn", "knn")
+            for seed in (0, 1)
+        ],
+        "A5": [("inverted.safetensors", name) for name in ("frame_cnn", "knn")],
     }
     for name, found in files.items():
         expected = max(metrics.cmap(scores(folder, *one), test.attributes) for one in found)
@@ -75,6 +80,8 @@ def test_every_rung_is_told_by_its_scores(done: tuple[Path, list[Any]]):
     assert row["headline"]["by"] == row["strongest"]
     assert row["static_cmap"] == rungs["A2"]["cmap"]
     assert set(row["inversion"]) == {"psnr", "ssim"}
+    assert set(row["identity"]) == {"raw_to_anon", "anon_to_anon", "recovered_to_raw"}
+    assert row["identity"]["raw_to_anon"]["chance"] == 25  # one of four test people
 
 
 @pytest.mark.slow

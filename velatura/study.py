@@ -500,9 +500,7 @@ def work_invert(job: str, folder: str, row: str) -> None:
     )
     out = root / "rows" / row
     test = inversion.recover(inverter, seen.test, out / RECOVERED, window, fabric)
-    with np.load(root / "rows" / RAW / statistics_name(splits.test.name), allow_pickle=False) as f:
-        known = Statistics(f["mean"], f["deviation"])
-    as_raw = _standardised(test, known, cfg)
+    as_raw = _standardised(test, _known(root, RAW, splits.test), cfg)
     state = {
         network: _raw_trained(study, root, "attributes", network, as_raw, fabric)
         for network in cfg.attackers
@@ -512,8 +510,43 @@ def work_invert(job: str, folder: str, row: str) -> None:
     checkpoint.save(out / INVERTED, state, {"row": row})
 
 
+def work_know(job: str, folder: str) -> None:
+    """Train the network that knows the training people from raw video; all rows begin with it."""
+    study, data, fabric = _open(folder)
+    root, cfg = Path(folder), study.evaluation
+    settings = build(identity.Config, cfg.identity or {}, "evaluation.identity")
+    raw = _raw(root, data.clips, cfg).train
+    seed = _examiner_seed(study, START)
+    knows = identity.fit_embedder(
+        [raw], study.base.batches, seed, fabric, settings, progress=_told(job)
+    )
+    path = root / "raw" / KNOWS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(path, {"knows": knows.state_dict()}, {})
+
+
 def work_identity(job: str, folder: str, row: str) -> None:
-    raise NotImplementedError
+    """Look for the test people in what one row releases."""
+    study, data, fabric = _open(folder)
+    root, cfg, splits = Path(folder), study.evaluation, data.clips
+    settings = build(identity.Config, cfg.identity or {}, "evaluation.identity")
+    knows = identity.network(settings, len(np.unique(splits.train.groups)))
+    knows.load_state_dict(checkpoint.load(root / "raw" / KNOWS)[0]["knows"])
+    out, raw = root / "rows" / row, _raw(root, splits, cfg)
+    recovered = None
+    if cfg.inversion is not None and data.bearers is splits:
+        test = open_release(out / RECOVERED, splits.test)
+        recovered = _standardised(test, _known(root, RAW, splits.test), cfg)
+    found = identity.identify(
+        raw, _seen(root, row, splits, cfg), fit.prepare(knows, fabric.device), study.base.batches,
+        _examiner_seed(study, cfg.seeds[0]), fabric, settings, recovered, _told(job),
+    )  # fmt: skip
+    checkpoint.write_atomically(out / IDENTITY, json.dumps(found).encode())
+
+
+def _raw(folder: Path, splits: Splits, cfg: Evaluation) -> Splits:
+    """Raw video as who knows it well prepares it."""
+    return Splits(*(_standardised(part, _known(folder, RAW, part), cfg) for part in splits))
 
 
 def _some(train: ClipSet, share: float) -> ClipSet:
@@ -541,12 +574,15 @@ def _as_raw(folder: Path, row: str, test: ClipSet, cfg: Evaluation) -> ClipSet:
 
 
 def _prepared(folder: Path, row: str, known_of: str, part: ClipSet, cfg: Evaluation) -> ClipSet:
-    where = folder / "rows"
-    released = open_release(where / row / release_name(part.name), part)
-    path = where / known_of / statistics_name(part.name)
+    released = open_release(folder / "rows" / row / release_name(part.name), part)
+    return _standardised(released, _known(folder, known_of, part), cfg)
+
+
+def _known(folder: Path, row: str, part: ClipSet) -> Statistics:
+    """What is known of every pixel of a row's release."""
+    path = folder / "rows" / row / statistics_name(part.name)
     with np.load(path, allow_pickle=False) as file:
-        known = Statistics(file["mean"], file["deviation"])
-    return _standardised(released, known, cfg)
+        return Statistics(file["mean"], file["deviation"])
 
 
 def _standardised(released: ClipSet, known: Statistics, cfg: Evaluation) -> ClipSet:
@@ -639,7 +675,7 @@ def outputs_of(cfg: Evaluation, folder: Path, row: str) -> list[Path]:
 
 
 INVERTED, INVERSION, IDENTITY = "inverted.safetensors", "inversion.json", "identity.json"
-RECOVERED = "recovered.npy"
+RECOVERED, KNOWS = "recovered.npy", "identity.safetensors"
 
 
 def plan(study: Study, folder: Path, parts: list[str]) -> list[Job]:
@@ -657,6 +693,10 @@ def plan(study: Study, folder: Path, parts: list[str]) -> list[Job]:
             name = f"start {labels} {network}"
             raw = (f"release {RAW}",)
             starts.append(Job(name, "raw networks", work_start, arguments, raw, path.exists))
+    if cfg.identity is not None:
+        path = folder / "raw" / KNOWS
+        needed = (f"release {RAW}",)
+        starts.append(Job("raw identity", "raw networks", work_know, at, needed, path.exists))
     shared: dict[str, Job] = {}
     for row in study.rows:
         needs: tuple[str, ...] = ()

@@ -110,7 +110,7 @@ class Examination:
         self.weights, self.scores = weights, scores
 
 
-Learn = Callable[..., nn.Module]  # as :func:`velatura.training.fit.fit`
+Learn = Callable[..., nn.Module]  # as :func:`velatura.attackers.knn.fit`
 
 
 def examine(
@@ -158,10 +158,12 @@ def examine(
             if progress:
                 progress(before * total + done, len(rates) * total)
 
-        network = (learn or fit.fit)(
-            network, released.train, released.val, labels, replace(settings, lr=rate * settings.lr),
-            window, 10_000 + seed, fabric, told,
-        )  # fmt: skip
+        parts = (released.train, released.val)
+        if learn:
+            network = learn(network, *parts, labels, window, 10_000 + seed, fabric, told)
+        else:
+            at_rate = replace(settings, lr=rate * settings.lr)
+            network = fit.fit(network, *parts, labels, at_rate, window, 10_000 + seed, fabric, told)
         if len(rates) == 1:
             best = network
             break
