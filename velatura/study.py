@@ -427,10 +427,13 @@ def work_examine(
             # them: what a camera's present model, or an attacker who does not adapt, reads.
             test = _as_raw(Path(folder), row, splits.test, cfg)
             state["static"] = _raw_trained(study, Path(folder), labels, network, test, fabric)
+    settings = cfg.learning(labels)
+    if scratch:  # as long as the others learnt raw video
+        settings = dataclasses.replace(settings, epochs=cfg.start_epochs)
     found = examine(
         _seen(Path(folder), row, splits, cfg), labels, _builder(labels, network, cfg), start,
-        cfg.learning(labels), cfg, study.base.batches, _examiner_seed(study, seed), fabric,
-        _told(job), _learner(labels, network),
+        settings, cfg, study.base.batches, _examiner_seed(study, seed), fabric, _told(job),
+        _learner(labels, network),
     )  # fmt: skip
     state["scores"] = _tensor(found.scores)
     about = {"row": row, "network": network, "seed": seed}
@@ -841,7 +844,7 @@ def summarize(study: Study, folder: Path, row: Row, data: Data) -> dict[str, Any
     static = [
         metrics.cmap(s, read.attributes) for (n, _), s in attackers.items() if n.startswith("A2 ")
     ]
-    floors: dict[str, np.ndarray] = {}
+    floors: dict[str, Any] = {}
     if data.bearers is data.clips:
         told = np.mean([_log_softmax(s) for s in targets.values()], axis=0).argmax(1)
         for key, actions in {"floor_scores": test.actions, "predicted_floor_scores": told}.items():

@@ -60,7 +60,8 @@ class Config:
     replicates: Annotated[int, Field(ge=100)] = 1000
     """Bootstrap replicates of the intervals."""
     scratch: tuple[str, ...] = ()
-    """Attackers that start from random weights, whatever ``start`` says: rung A3."""
+    """Attackers that start from random weights, whatever ``start`` says, and learn for
+    ``start_epochs``: rung A3."""
     rates: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
     """Every examiner learns at each of these multiples of its ``lr``; the best one on the released
     validation split is kept."""
