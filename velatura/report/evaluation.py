@@ -98,7 +98,7 @@ def evaluation(
     given = _mapping(summary.get("config"))
     examined = _mapping(given.get("evaluation"))
     made = _made(given, row)
-    raw = next((r for r in summary["rows"] if r["name"] == "raw"), {})
+    raw: dict[str, Any] = next((r for r in summary["rows"] if r["name"] == "raw"), {})
     chance, floor = _mapping(summary.get("chance")), _mapping(summary.get("floor"))
     schema = _count(summary.get("schema")) or 1
     method = _mapping(made.get("method"))
