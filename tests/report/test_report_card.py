@@ -438,7 +438,7 @@ def test_all_four_are_written_once(tmp_path: Path):
 
 def test_a_run_is_read_where_it_was_evaluated(tmp_path: Path):
     saved(tmp_path / "run" / "evaluation", studies.old())
-    assert write_card(tmp_path / "run").folder == tmp_path / "run" / "evaluation" / "card"
+    assert write_card(tmp_path / "run").folder == tmp_path / "run" / "card"
 
 
 @pytest.mark.parametrize("broken", ["os.replace", "os.fsync"])

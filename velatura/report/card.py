@@ -63,7 +63,7 @@ def write_card(
     Args:
         run: the folder of a study, or of a run that was evaluated.
         row: which one; by default the only learned one.
-        out: the folder for the files; by default ``card`` in the study's.
+        out: the folder for the files; by default ``run/card``.
         overwrite: replace an older bundle.
 
     Raises:
@@ -74,7 +74,7 @@ def write_card(
     summary = read_summary(folder)
     chosen = choose(summary, row)
     found = evaluation(summary, chosen, _config(folder))
-    target = folder / "card" if out is None else Path(out)
+    target = Path(run) / "card" if out is None else Path(out)
     texts = {
         "model_card.md": model_card(found),
         "dpia.md": dpia(found),
