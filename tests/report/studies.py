@@ -7,7 +7,7 @@ from typing import Any
 
 EVIL = (
     "a|b\n\n# c `d` ``e`` <script>alert(1)</script> [x](https://evil.example) "
-    "![y](z) **w** https://evil.example \u202eturned\x1b[31m"
+    "![y](z) **w** https://evil.example \u202eturned\x1b[31m \ud800"
 )
 
 

@@ -104,6 +104,10 @@ def test_the_figures_of_a_new_study():
     }  # fmt: skip
     assert leakage["excess_interval"] == [15.0, 20.0]
     assert leakage["budget"][1]["cmap"] == 66.0
+    undone = studies.new()
+    del undone["rows"][2]["headline"]
+    undone["rows"][2]["strongest"] = "A5 frame_cnn/0"
+    assert of(undone)["leakage"]["rung"] == "A5"
     assert found["utility"]["groups"]["skin_color"] == {"present": 77.0, "absent": 70.5}
     assert found["utility"]["targets"]["r3d_18"] == {"top1": [70.0], "U": [None]}
     assert found["identity"]["raw_to_anon"]["tar"] == {"0.01": 8.0, "0.001": 1.5}

@@ -428,10 +428,10 @@ def _leakage(
     schema: int,
 ) -> dict[str, Any]:
     headline = _mapping(row.get("headline"))
-    attackers = _attackers(row, examined, schema)
+    usual = "A3" if schema == 1 and examined.get("start") == "scratch" else "A4"
     strongest = _text(row.get("strongest")) or _text(headline.get("by"))
+    own = _placed(strongest, usual)[0] if strongest else None
     standing = {k: v for k, v in _standing(row).items() if k.partition("_")[0] in ("cmap", "L")}
-    own = next((a["rung"] for a in attackers if _fit(a) == strongest), None)
     excess, above = number(headline.get("excess")), number(floor.get("cmap"))
     if excess is None and None not in (above, standing["cmap"]):
         excess = standing["cmap"] - above
@@ -441,7 +441,7 @@ def _leakage(
         "rung": _rung(headline.get("rung")) or own,
         "excess": excess,
         "excess_interval": _interval(headline.get("excess_interval")),
-        "attackers": attackers,
+        "attackers": _attackers(row, examined, usual),
         "rungs": _rungs(row, raw, chance, floor, standing, strongest, own, schema),
         "budget": [
             {
@@ -459,11 +459,9 @@ def _leakage(
 
 
 def _attackers(
-    row: Mapping[str, Any], examined: Mapping[str, Any], schema: int
+    row: Mapping[str, Any], examined: Mapping[str, Any], usual: str
 ) -> list[dict[str, Any]]:
-    """Every attacker and seed. A name such as "A5 frame_cnn" says its rung; without, it is A4, the
-    diverse set, or A3 in an old study whose attackers began with random weights."""
-    usual = "A3" if schema == 1 and examined.get("start") == "scratch" else "A4"
+    """Every attacker and seed."""
     found = []
     for name, entry in _mapping(row.get("attackers")).items():
         if not isinstance(entry, dict):
@@ -473,12 +471,12 @@ def _attackers(
         seeds = _list(entry.get("seeds")) or sorted(_counts(examined.get("seeds")))
         if len(seeds) != len(values):
             seeds = [None] * len(values)
-        head, _, rest = str(name).partition(" ")
+        rung, network = _placed(str(name), usual)
         for seed, value, level in zip(seeds, values, levels, strict=False):
             found.append(
                 {
-                    "network": rest if head in RUNGS else str(name),
-                    "rung": head if head in RUNGS else usual,
+                    "network": network,
+                    "rung": rung,
                     "seed": _count(seed),
                     "cmap": number(value),
                     "L": number(level),
@@ -488,10 +486,11 @@ def _attackers(
     return found
 
 
-def _fit(attacker: Mapping[str, Any]) -> str:
-    """As ``strongest`` names it."""
-    plain = attacker["rung"] in ("A3", "A4")
-    return f"{'' if plain else attacker['rung'] + ' '}{attacker['network']}/{attacker['seed']}"
+def _placed(label: str, usual: str) -> tuple[str, str]:
+    """Rung and network of an attacker. A label such as "A5 frame_cnn" says its rung; without, it is
+    A4, the diverse set, or A3 in an old study whose attackers began with random weights."""
+    head, _, rest = label.partition(" ")
+    return (head, rest) if head in RUNGS else (usual, label)
 
 
 def _rungs(
