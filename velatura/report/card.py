@@ -292,8 +292,9 @@ def _attacked(found: Mapping[str, Any]) -> str:
     parts = [
         "The anonymizer was frozen and its output rounded to 8 bits. Networks that took no part in "
         "training were fitted on the released training clips with the true labels, their epoch "
-        "chosen on validation clips, and scored once on test clips of other people; those of A2 and "
-        "A5 know raw video only. The strongest counts; it is chosen on the test split, against the method.",
+        "chosen on validation clips, and scored once on test clips of other people; those of A2 "
+        "and A5 know raw video only. The strongest counts; it is chosen on the test split, against "
+        "the method.",
         table(["rung", "attacker", "cMAP, %", "L", "strongest"], ladder),
         "Every attacker and seed (the last column: whether training played against networks of "
         "this kind):",

@@ -75,7 +75,7 @@ MEASURES = [
      "copy is written whole and verified, or not at all"),
     ("records (Art. 30, 32)", "a report beside each output, and with `--log` a hash-chained log; "
      "`velatura audit verify` shows what was changed, and docs/audit.md what it cannot show"),
-    ("offline (Art. 32)", "nothing is sent anywhere by the tool"),
+    ("offline (Art. 32)", "the tool sends nothing, but for a stream to where the command says"),
     ("measured again (Art. 32(1)(d))", "`velatura evaluate` repeats these figures, also on your "
      "own video"),
 ]  # fmt: skip
