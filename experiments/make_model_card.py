@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from velatura.report.tables import figure
+
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "experiments" / "records"
 CARD = ROOT / "docs" / "model-card.md"
@@ -37,14 +39,6 @@ def spread(values: list[float]) -> str:
     return f"{mean(values):.2f} ({min(values):.2f}–{max(values):.2f})"
 
 
-def figure(row: dict[str, Any] | None, key: str) -> str:
-    """A value with its interval over people or films."""
-    if row is None or row[key] is None:
-        return ""
-    low, high = row[f"{key}_interval"]
-    return f"{row[key]:.2f} ({low:.2f}–{high:.2f})"
-
-
 def tables() -> str:
     """The measured part of the card, Markdown."""
     seeds = [rows(f"demo-seed-{seed}") for seed in range(5)]
@@ -57,16 +51,17 @@ def tables() -> str:
         lines.append(
             f"| `{name}` | {row} | {spread([s[row]['U'] for s in seeds])} "
             f"| {spread([s[row]['L'] for s in seeds])} "
-            f"| {figure(large.get(row), 'U')} | {figure(large.get(row), 'L')} |"
+            f"| {figure(large[row], 'U', 2)} | {figure(large[row], 'L', 2)} |"
         )
     difference = real["frame_difference"]
     return "\n".join(
         [
             *lines,
             "",
-            f"Real video, `hmdb51-small`: frame_difference at 80 px U {figure(difference, 'U')}, "
-            f"L {figure(difference, 'L')}; constrained, trained on those films, "
-            f"U {figure(real['constrained'], 'U')}, L {figure(real['constrained'], 'L')}.",
+            "Real video, `hmdb51-small`: frame_difference at 80 px U "
+            f"{figure(difference, 'U', 2)}, L {figure(difference, 'L', 2)}; "
+            "constrained, trained on those films, "
+            f"U {figure(real['constrained'], 'U', 2)}, L {figure(real['constrained'], 'L', 2)}.",
         ]
     )
 

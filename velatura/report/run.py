@@ -118,9 +118,13 @@ def read_run(path: Path) -> Run:
 
 def number(value: Any) -> float | None:
     """A finite float, or None for anything else: nan, null, a text, an absent field."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        found = float(value)
+    except OverflowError:  # JSON holds whole numbers of any length
+        return None
+    return found if math.isfinite(found) else None
 
 
 def span(value: Any) -> tuple[float, float] | None:

@@ -13,7 +13,7 @@ from velatura.report.run import number, span
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["terminal_table", "to_csv", "to_markdown", "value_text"]
+__all__ = ["figure", "terminal_table", "to_csv", "to_markdown", "value_text"]
 
 COLUMNS = [  # key, heading, decimals
     ("top1", "Top-1 %", 1),
@@ -40,15 +40,18 @@ def value_text(row: dict[str, Any], key: str, decimals: int) -> tuple[str, str]:
     return text, low + between
 
 
+def figure(row: dict[str, Any], key: str, decimals: int) -> str:
+    """A number with its interval in brackets: "0.48 (0.44\u20130.53)"; a dash if absent."""
+    value, inside = value_text(row, key, decimals)
+    return f"{value} ({inside})" if inside else value
+
+
 def to_markdown(summary: dict[str, Any]) -> str:
     """The table as GitHub reads it, with chance and floor beside the rows."""
     headings = ["Method", *(h for _, h, _ in COLUMNS), "Strongest attacker"]
     lines = [" | ".join(headings), " | ".join(["---"] + ["---:"] * 4 + ["---"])]
     for name, row in _all_rows(summary):
-        cells = [name]
-        for key, _, decimals in COLUMNS:
-            value, inside = value_text(row, key, decimals)
-            cells.append(f"{value} ({inside})" if inside else value)
+        cells = [name, *(figure(row, key, decimals) for key, _, decimals in COLUMNS)]
         cells.append(str(row.get("strongest") or ""))
         lines.append(" | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells))
     lines = [f"| {line} |" for line in lines]
