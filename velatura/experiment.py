@@ -35,6 +35,7 @@ from torch import nn
 
 from velatura import plugins
 from velatura.config import build, digest, plain, read_toml, to_toml
+from velatura.data._release import open_release, write_frames
 from velatura.errors import BadInput, unknown
 from velatura.layout import LEAKY, ClipSet, Frames, Labels, Splits, marked_leaky
 from velatura.models._parts import Budget
@@ -694,26 +695,3 @@ def runs(lengths: np.ndarray, batch: int) -> Iterator[list[int]]:
         items.append(item)
     if items:
         yield items
-
-
-def write_frames(path: Path, shape: tuple[int, ...], parts: Iterable[np.ndarray]) -> None:
-    """Write bytes (F, C, H, W), part after part, as a ``.npy`` file: whole or not at all.
-
-    In order and not through a memory map: there a full disk is a signal, not an error.
-    """
-    beside = path.with_suffix(".part")
-    header = {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
-    try:
-        with beside.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for part in parts:
-                file.write(np.ascontiguousarray(part).tobytes())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def open_release(path: Path, data: ClipSet) -> ClipSet:
-    """A release written before, with the labels of the split that it was made from."""
-    frames = np.load(path, mmap_mode="r", allow_pickle=False)
-    return data.with_frames(frames, data.name, f"{data.fingerprint}/{path.parent.name}")
