@@ -111,8 +111,8 @@ def _after(progress: Callable[[int, int], None], before: int, total: int) -> Cal
 
 def _answers(data: ClipSet, labels: Labels) -> Float[Tensor, "n k"]:
     if labels == "actions":
-        return F.one_hot(torch.from_numpy(data.actions), len(data.action_names)).float()
-    return torch.from_numpy(data.attributes).float()
+        return torch.from_numpy(np.eye(len(data.action_names), dtype=np.float32)[data.actions])
+    return torch.from_numpy(data.attributes.astype(np.float32))
 
 
 @torch.no_grad()

@@ -112,11 +112,11 @@ class Embedder(nn.Module):
 
             within W, the covariance of clips around their person's mean
             between B, that of the means, less what W leaves in them
-            B v = b W v,  each direction v weighted by  sqrt(b / (b + 1))
+            B v = b W' v,  each direction v weighted by  sqrt(b / (b + 1))
 
-        This is the two-covariance model of PLDA, which a cosine then scores. W is drawn half-way
-        to a multiple of the identity: people are few. Where none is shown twice, nothing is known
-        of W, and directions stay as they are.
+        This is the two-covariance model of PLDA, which a cosine then scores. W' is W drawn half-way
+        to a multiple of the identity, since people are few. Where none is shown twice, nothing is
+        known of W, and directions stay as they are.
         """
         x = features.double()
         _, index, counts = np.unique(people, return_inverse=True, return_counts=True)
@@ -127,10 +127,9 @@ class Embedder(nn.Module):
         level = within.trace() / len(within)
         if level <= 0 or len(counts) < 2:
             return
-        within = (within + level * torch.eye(len(within)).to(within)) / 2
         between = means.T.cov() - within * (1 / each).mean()
-        # W = R R', so that in R's coordinates it is the identity.
-        root = torch.linalg.cholesky(within)
+        # W' = R R^T: in R's coordinates it is the identity.
+        root = torch.linalg.cholesky((within + level * torch.eye(len(within)).to(within)) / 2)
         inner = torch.linalg.solve_triangular(root, between, upper=False)
         inner = torch.linalg.solve_triangular(root, inner.T, upper=False)
         values, vectors = torch.linalg.eigh((inner + inner.T) / 2)

@@ -10,9 +10,9 @@ The pairs must be of none of the clips that the anonymizer or its adversaries tr
 there it may do what it does nowhere else, and of no test clip. The validation split is such a
 part: people whom neither has met.
 
-Sources: the attack on learnt encodings is of Mahendran and Vedaldi, 2015,
-https://arxiv.org/abs/1412.0035, and on obscured faces of McPherson et al., 2016,
-https://arxiv.org/abs/1609.00408.
+Sources: Dosovitskiy and Brox, 2016, https://arxiv.org/abs/1506.02753, for a decoder of what cannot
+be undone by a formula; McPherson et al., 2016, https://arxiv.org/abs/1609.00408, for reading
+obscured pictures.
 """
 
 from __future__ import annotations
@@ -83,11 +83,14 @@ class Inverter(nn.Module):
     be averaged away. It works at half resolution, on 2 x 2 blocks folded into channels.
 
     What it adds to the frame is all it puts out, and at the start that is nothing: an anonymizer
-    that does little is undone at once, and training begins no worse than doing nothing.
+    that does little is undone at once, and training begins no worse than doing nothing. A part of
+    it is linear in what is seen, which undoes a negative or averages noise in a few steps, where
+    the narrow levels could not carry every pixel.
     """
 
     def __init__(self, width: int):
         super().__init__()
+        self.linear = nn.Conv2d(4 * 12, 12, 3, padding=1)
         self.down1 = _double(4 * 12, width)
         self.down2 = _double(width, 2 * width)
         self.down3 = _double(2 * width, 4 * width)
@@ -100,6 +103,7 @@ class Inverter(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
         nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.linear.weight)
 
     def forward(self, clips: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b t 3 h w"]:
         b, t, _, h, w = clips.shape
@@ -117,7 +121,7 @@ class Inverter(nn.Module):
         x3 = torch.relu(self.mix(torch.cat([x3, shared], 1)))
         x2 = self.up2(torch.cat([F.interpolate(x3, scale_factor=2.0), x2], 1))
         x1 = self.up1(torch.cat([F.interpolate(x2, scale_factor=2.0), x1], 1))
-        change = F.pixel_shuffle(self.head(x1), 2)[..., :h, :w].float()
+        change = F.pixel_shuffle(self.head(x1) + self.linear(seen), 2)[..., :h, :w].float()
         return clips + change.reshape(clips.shape)
 
 
