@@ -494,8 +494,10 @@ def test_the_ladder_of_a_row_by_hand(row_arguments):
     given = dict(row_arguments)
     labels, actions = given["attributes"], given["actions"]
     best, weak = labels + 0.0, 0.0 * labels
-    given["attacker_scores"] = {("cnn", 0): weak, ("cnn", 1): given["raw_attacker_scores"]["cnn", 0],
-                                ("A2 cnn", 99): weak, ("A5 cnn", 99): best}  # fmt: skip
+    known = given["raw_attacker_scores"]["cnn", 0]
+    given["attacker_scores"] = {
+        ("cnn", 0): weak, ("cnn", 1): known, ("A2 cnn", 99): weak, ("A5 cnn", 99): best,
+    }  # fmt: skip
     floor = np.where(np.arange(K) == 0, labels, 0.5)  # the action tells the first one
     row = metrics.summarize_row("x", "x", floor_scores=floor, predicted_floor_scores=weak, **given)
     assert [r["rung"] for r in row["rungs"]] == ["A1p", "A2", "A4", "A5"]
@@ -530,7 +532,7 @@ def test_the_ladder_of_a_row_by_hand(row_arguments):
 
 
 def test_a_difference_of_nothing_is_never_above_by_chance(rng):
-    """Of 400 differences without an effect about 5 % come out at .05; a large one at 1 / (R + 1)."""
+    """Of 400 differences without an effect about 5 % come out at .05; a large one does at 1/100."""
     p = []
     for _ in range(400):
         sample = rng.normal(size=60)
