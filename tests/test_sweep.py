@@ -18,7 +18,7 @@ import psutil
 import pytest
 from training import tiny
 
-from velatura import study, sweep
+from velatura import metrics, study, sweep
 from velatura.config import read_toml, to_toml
 from velatura.errors import BadInput
 from velatura.jobs import Event, Job
@@ -161,10 +161,10 @@ def test_the_grids_of_the_repository_resolve(path: Path, tmp_path: Path):
 def test_the_interval_over_seeds_is_student_s():
     """Points of the printed tables, and one interval by hand: 2 ± 4.303 / sqrt 3."""
     printed = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 9: 2.262, 10: 2.228, 30: 2.042}
-    assert {n: round(sweep.student(n), 3) for n in printed} == printed
-    middle, inside = sweep.mean_interval([1.0, 2.0, 3.0])
+    assert {n: round(metrics.student(n), 3) for n in printed} == printed
+    middle, inside = metrics.mean_interval([1.0, 2.0, 3.0])
     assert (middle, inside) == (2.0, pytest.approx((-0.484, 4.484), abs=1e-3))
-    assert sweep.mean_interval([4.0]) == (4.0, None)
+    assert metrics.mean_interval([4.0]) == (4.0, None)
 
 
 def made_up(seed: int, **rows: tuple[float | None, float]) -> dict[str, Any]:
