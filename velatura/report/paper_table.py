@@ -1,8 +1,8 @@
 """A table of the paper, filled from records: ours beside what is printed; nothing is trained.
 
-What a table has is a file, ``experiments/tables/tableN.toml``: rows and columns, and for each of two
-instances (``people``: generated people; ``paper``: its own data sets) where a cell's record is. The
-grid that makes those records lies beside, in ``experiments/grids``.
+What a table has is a file, ``experiments/tables/tableN.toml``: rows and columns, and for each of
+two instances (``people``: generated people; ``paper``: its own data sets) where a cell's record is.
+The grid that makes those records lies beside, in ``experiments/grids``.
 """
 
 from __future__ import annotations
@@ -356,7 +356,8 @@ def _legend(table: Table) -> list[str]:
     if table.columns:
         lines += [
             "Ours: mean over seeds, and Student's 95 % interval for it; beside it the paper's. "
-            "Top-1 and cMAP in per cent; higher top-1, lower cMAP and F1 are better.",
+            "Top-1 and cMAP in per cent; higher top-1, lower cMAP and F1 are better. A number in "
+            "brackets behind a row's is the paper's.",
             f"{BEST} the best of its column, where no other row's interval touches its own. "
             "No information: 100 / actions, the mean prevalence, F1 of a constant yes. "
             "Attackers are those of this suite: a stronger one may read more.",
