@@ -140,7 +140,14 @@ def test_grids_that_are_not_right(changes: dict[str, Any], sentence: str, tmp_pa
         sweep.cells_of(sweep.resolve_grid({**tomllib.loads(grid_text()), **changes}), tmp_path)
 
 
-@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        # The paper's networks are large, and each cell builds its own.
+        pytest.param(p, id=p.stem, marks=pytest.mark.slow if p.stem == "tables-paper" else ())
+        for p in GRIDS
+    ],
+)
 def test_the_grids_of_the_repository_resolve(path: Path, tmp_path: Path):
     text = path.read_text()
     assert f"velatura sweep experiments/grids/{path.name}" in text

@@ -216,7 +216,8 @@ def _cell(
     if lacking is not None:
         for seed in seeds:
             if seed not in kept:
-                lacking.note(column, seed, seed in summaries)
+                rows = summaries[seed]["rows"] if seed in summaries else []
+                lacking.note(column, seed, any(one["name"] == row for one in rows))
     if not kept:
         return Cell(published=print_)
     middle, inside = mean_interval(list(kept.values()))
@@ -238,7 +239,7 @@ class _Lacking:
         self._lacks: dict[tuple[str, bool, bool], dict[int, int]] = {}
 
     def note(self, column: Column, seed: int, measured: bool) -> None:
-        """A cell has no value of this seed, though a record may be there."""
+        """A cell has no value of this seed, though its row may have been measured."""
         key = column.world, measured, column.weights
         counts = self._lacks.setdefault(key, {})
         counts[seed] = counts.get(seed, 0) + 1
@@ -246,7 +247,8 @@ class _Lacking:
     def told(self) -> dict[str, str]:
         """Command to what it fills."""
         answer: dict[str, str] = {}
-        for (world, measured, weights), counts in self._lacks.items():
+        for key in sorted(self._lacks, key=lambda key: key[1]):  # what is not measured at all first
+            (world, measured, weights), counts = key, self._lacks[key]
             one_by_one = {*counts} != {*self.seeds}
             seeds = [f"/{seed}" for seed in sorted(counts)] if one_by_one else [""]
             source = self.worlds.get(world, {}).get("trained", "")
@@ -254,13 +256,13 @@ class _Lacking:
             words = ["velatura", "sweep", str(self.grid)]
             words += [word for name in only for word in ("--only", name)]
             if measured:
-                words += ["--out", f"runs/{self.grid.stem}-again"]
+                words += ["--out", f"runs/again/{self.grid.stem}"]
             plural = "s" if max(counts.values()) > 1 else ""
             what = f"{max(counts.values())} cell{plural} of {world}"
             if measured:
-                what += ", whose record is there and does not say"
+                what += ", whose record does not say; then --records runs/again"
             if weights:
-                what += ", once the grid names the weights that this world starts from"
+                what += ", once the grid names that world's weights"
             answer[shlex.join(words)] = what
         return answer
 
@@ -403,7 +405,7 @@ def to_text(table: Table) -> str:
                 shown.add_row(*("".join(table.lists[h][i : i + 1]) for h in some))
             console.print(shown)
     for block in _blocks(table):
-        shown = Rich(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+        shown = Rich(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
         shown.add_column("Method", no_wrap=True)
         shown.add_column("n", justify="right", no_wrap=True)
         groups = dict.fromkeys(table.columns[i].group for i in block)
