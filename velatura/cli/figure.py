@@ -43,8 +43,7 @@ def figure(
         raise BadInput(f"Say which figure: {', '.join(known(figures))}; --list names them.")
     if instance not in ("people", "paper"):
         raise unknown("instance", instance, ("people", "paper"))
-    which = "paper" if instance == "paper" else "people"
-    paths, lacks = draw(number, out, figures, records, which)
+    paths, lacks = draw(number, out, figures, records, "paper" if instance == "paper" else "people")
     for path in paths:
         typer.echo(str(path))
     for sentence in lacks:

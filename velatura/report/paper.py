@@ -126,8 +126,10 @@ def paper_points(
             (metrics.utility, kept, raw[0], top1),
             (metrics.leakage, read, raw[1], cmap),
         ):
-            known = whole is not None and column in chance
-            shares.append(share(own.value, whole.value, chance[column]) if known else None)
+            if whole is None or column not in chance:
+                shares.append(None)
+            else:
+                shares.append(share(own.value, whole.value, chance[column]))
         name, _, bound = line["name"].rpartition("_")
         points.append(
             Point(

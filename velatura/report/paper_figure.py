@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["draw", "known"]
 
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -209,8 +209,9 @@ def _curve(
     found = [mean_interval(values[step]) for step in steps]
     means = [mean for mean, _ in found]
     axes.plot(steps, means, color=colour, linestyle=dash, linewidth=1.2, label=label)
-    spans = [span or (mean, mean) for mean, span in found]
-    axes.fill_between(steps, *zip(*spans, strict=True), color=colour, alpha=0.15, linewidth=0)
+    lows = [span[0] if span else mean for mean, span in found]
+    highs = [span[1] if span else mean for mean, span in found]
+    axes.fill_between(steps, lows, highs, color=colour, alpha=0.15, linewidth=0)
 
 
 def _frames(

@@ -275,19 +275,19 @@ def _marked(lines: Sequence[Line], columns: Sequence[Column]) -> list[Line]:
     """
     best: dict[int, int] = {}
     for i, column in enumerate(columns):
-        sign = 1 if column.measure in HIGHER else -1
-        rivals = [
-            (k, cell)
-            for k, line in enumerate(lines)
-            if line.row not in ("raw", *REFERENCES) and (cell := line.cells[i]).value is not None
-        ]
-        if len(rivals) < 2 or any(cell.low is None for _, cell in rivals):
+        rivals: list[tuple[float, float, float, int]] = []
+        for k, line in enumerate(lines):
+            cell = line.cells[i]
+            if line.row in ("raw", *REFERENCES) or cell.value is None:
+                continue
+            if cell.low is None or cell.high is None:
+                rivals = []
+                break
+            rivals.append((cell.value, cell.low, cell.high, k))
+        if len(rivals) < 2:
             continue
-        k, top = max(rivals, key=lambda pair: sign * pair[1].value)
-        apart = all(
-            other is top or other.high < top.low or other.low > top.high for _, other in rivals
-        )
-        if apart:
+        _, low, high, k = max(rivals) if column.measure in HIGHER else min(rivals)
+        if all(other[3] == k or other[2] < low or other[1] > high for other in rivals):
             best[i] = k
     return [
         Line(

@@ -93,9 +93,9 @@ def _without_looking(summary: Mapping[str, Any], row: str, measure: str) -> floa
 
 def _static(row: Mapping[str, Any], measure: str) -> float | None:
     """Of the attacker who learnt raw pictures: rung A2, or what summaries had before rungs."""
-    rung = next((one for one in row.get("rungs", ()) if one.get("rung") == "A2"), {})
-    if (value := number(rung.get(measure))) is not None:
-        return value
+    for rung in row.get("rungs", ()):
+        if rung.get("rung") == "A2" and (value := number(rung.get(measure))) is not None:
+            return value
     return number(row.get(f"static_{measure}"))
 
 
