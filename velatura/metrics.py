@@ -41,7 +41,6 @@ __all__ = [
     "leakage",
     "mean_interval",
     "prevalence",
-    "student",
     "summarize_floor",
     "summarize_row",
     "top1",
@@ -515,6 +514,42 @@ def trade_off(
     )
 
 
+# Over seeds ---------------------------------------------------------------------------------
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
+    """The mean of independent values, and Student's 95 % interval for it; None for one value."""
+    middle = mean(values)
+    if len(values) < 2:
+        return middle, None
+    half = student(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return middle, (middle - half, middle + half)
+
+
+def student(degrees: int) -> float:
+    """The point that Student's t stays within with probability .95, either side of 0.
+
+    By bisection on the closed form for whole degrees of freedom: Abramowitz and Stegun,
+    Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
+    """
+
+    def within(t: float) -> float:
+        angle = math.atan(t / math.sqrt(degrees))
+        cosine, odd = math.cos(angle), degrees % 2
+        term, total = (cosine if odd else 1.0), 0.0
+        for k in range(1, degrees, 2) if odd else range(0, degrees, 2):
+            total += term
+            term *= cosine**2 * (k + 1) / (k + 2)
+        share = math.sin(angle) * total
+        return 2 / math.pi * (angle + share) if odd else share
+
+    low, high = 0.0, 1e3
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if within(middle) < 0.95 else (low, middle)
+    return high
+
+
 # Rows of the table --------------------------------------------------------------------------
 
 
@@ -682,42 +717,6 @@ def summarize_row(
         "bound": _number(bound),
         "static_cmap": _number(static_cmap),
     }
-
-
-# Over seeds ---------------------------------------------------------------------------------
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
-    """The mean of independent values, and Student's 95 % interval for it; None for one value."""
-    middle = mean(values)
-    if len(values) < 2:
-        return middle, None
-    half = student(len(values) - 1) * stdev(values) / math.sqrt(len(values))
-    return middle, (middle - half, middle + half)
-
-
-def student(degrees: int) -> float:
-    """The point that Student's t stays within with probability .95, either side of 0.
-
-    By bisection on the closed form for whole degrees of freedom: Abramowitz and Stegun,
-    Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
-    """
-
-    def within(t: float) -> float:
-        angle = math.atan(t / math.sqrt(degrees))
-        cosine, odd = math.cos(angle), degrees % 2
-        term, total = (cosine if odd else 1.0), 0.0
-        for k in range(1, degrees, 2) if odd else range(0, degrees, 2):
-            total += term
-            term *= cosine**2 * (k + 1) / (k + 2)
-        share = math.sin(angle) * total
-        return 2 / math.pi * (angle + share) if odd else share
-
-    low, high = 0.0, 1e3
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if within(middle) < 0.95 else (low, middle)
-    return high
 
 
 # Inside -------------------------------------------------------------------------------------
