@@ -11,6 +11,7 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ import psutil
 import pytest
 from training import tiny
 
-from velatura import study, sweep
+from velatura import metrics, study, sweep
 from velatura.config import read_toml, to_toml
-from velatura.errors import BadInput
+from velatura.errors import BadInput, Failure
 from velatura.jobs import Event, Job
 
 ROOT = Path(__file__).parents[1]
@@ -139,19 +140,28 @@ def test_grids_that_are_not_right(changes: dict[str, Any], sentence: str, tmp_pa
         sweep.cells_of(sweep.resolve_grid({**tomllib.loads(grid_text()), **changes}), tmp_path)
 
 
-@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        # The paper's networks are large, and each cell builds its own.
+        pytest.param(p, id=p.stem, marks=pytest.mark.slow if p.stem == "tables-paper" else ())
+        for p in GRIDS
+    ],
+)
 def test_the_grids_of_the_repository_resolve(path: Path, tmp_path: Path):
     text = path.read_text()
     assert f"velatura sweep experiments/grids/{path.name}" in text
     compares = path.stem.startswith("comparison")  # the other one looks for settings
     assert (f"python experiments/make_comparison.py runs/{path.stem}" in text) == compares
     grid = sweep.resolve_grid(read_toml(path))
-    cells = sweep.cells_of(grid, tmp_path)
-    assert len(cells) == len(grid.seeds) * len(grid.worlds) >= (3 if compares else 1)
-    for cell in cells:
+    assert len(grid.seeds) * len(grid.worlds) >= (3 if compares else 1)
+    cells = sweep.cells_of(replace(grid, seeds=grid.seeds[:1]), tmp_path)  # networks are built
+    assert len(cells) == len(grid.worlds)
+    for cell, world in zip(cells, grid.worlds, strict=True):
         learned = [r.run for r in cell.study.rows if sweep.learns(r.run)]
         assert len(learned) >= 3
-        assert {run.method.config.steps for run in learned} == {grid.equal.steps}
+        steps = grid.equal.steps or grid.home(world).method["steps"]
+        assert {run.method.config.steps for run in learned} == {steps}
         assert {"raw", "constant"} <= {row.name for row in cell.study.rows} or not compares
 
 
@@ -161,10 +171,10 @@ def test_the_grids_of_the_repository_resolve(path: Path, tmp_path: Path):
 def test_the_interval_over_seeds_is_student_s():
     """Points of the printed tables, and one interval by hand: 2 ± 4.303 / sqrt 3."""
     printed = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 9: 2.262, 10: 2.228, 30: 2.042}
-    assert {n: round(sweep.student(n), 3) for n in printed} == printed
-    middle, inside = sweep.mean_interval([1.0, 2.0, 3.0])
+    assert {n: round(metrics.student(n), 3) for n in printed} == printed
+    middle, inside = metrics.mean_interval([1.0, 2.0, 3.0])
     assert (middle, inside) == (2.0, pytest.approx((-0.484, 4.484), abs=1e-3))
-    assert sweep.mean_interval([4.0]) == (4.0, None)
+    assert metrics.mean_interval([4.0]) == (4.0, None)
 
 
 def made_up(seed: int, **rows: tuple[float | None, float]) -> dict[str, Any]:
@@ -443,6 +453,106 @@ def test_equal_seconds_become_steps_once(cache: Path, tmp_path: Path):
     with pytest.raises(BadInput, match="was timed of something else: penalty_0.1"):
         list(sweep.calibrate(grid_of(changed), tmp_path, 1))
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "equal.json"]
+
+
+# ---------------------------------------------------------- worlds that have less, or train nothing
+
+TWO = """
+[[worlds]]
+name = "there"
+set = ["data.world=W2"]
+trained = "w"
+rows = ["penalty_0.1"]
+"""
+
+
+def test_a_world_has_the_rows_that_it_lists(tmp_path: Path):
+    values = tomllib.loads(grid_text())
+    values["worlds"].append({"name": "few", "rows": ["crash"]})
+    del values["equal"]
+    values["worlds"].append({"name": "short", "rows": ["blur", "crash"], "method": {"steps": 2}})
+    cells = sweep.cells_of(sweep.resolve_grid(values), tmp_path, ["w/0", "few/0", "short/0"])
+    assert [[row.name for row in cell.study.rows] for cell in cells] == [
+        ["raw", "blur", "penalty_0.1", "crash"], ["raw", "crash"], ["raw", "blur", "crash"],
+    ]  # fmt: skip
+    steps = [cell.study.rows[-1].run.method.config.steps for cell in cells]
+    assert steps == [1000, 1000, 2]
+
+
+def test_trained_rows_are_those_of_another_world(tmp_path: Path):
+    values = tomllib.loads(grid_text())
+    del values["equal"]
+    values["worlds"] = [
+        {"name": "w", "method": {"steps": 2}},
+        {"name": "there", "trained": "w", "set": ["data.world=W2"], "rows": ["penalty_0.1"]},
+    ]
+    one, other = sweep.cells_of(sweep.resolve_grid(values), tmp_path, ["w/0", "there/0"])
+    assert (one.source, other.source) == (None, one.folder)
+    assert other.study.title == "Small: there, seed 0, trained in w"
+    assert other.study.base.data.config.world == "W2"
+    assert other.study.rows[1].run.method == one.study.rows[2].run.method  # what it was trained by
+
+
+@pytest.mark.parametrize(
+    ("worlds", "sentence"),
+    [
+        (
+            [{"name": "a", "rows": ["blurr"]}],
+            "No row of world a named 'blurr'. Did you mean 'blur'",
+        ),
+        ([{"name": "a", "trained": "b"}, {"name": "b"}], "No world above a that trains named 'b'"),
+        (
+            [{"name": "a"}, {"name": "b", "trained": "a"}, {"name": "c", "trained": "b"}],
+            "No world above c that trains named 'b'. .*Available: a",
+        ),
+        (
+            [{"name": "a", "rows": ["blur"]}, {"name": "b", "trained": "a"}],
+            "b takes crash, penalty_0.1 as a trained it, which has no such row",
+        ),
+        (
+            [{"name": "a"}, {"name": "b", "trained": "a", "method": {"steps": 2}}],
+            "b trains nothing, so it has no method to change",
+        ),
+    ],
+)
+def test_worlds_that_are_not_right(worlds: list[dict[str, Any]], sentence: str):
+    with pytest.raises(BadInput, match=sentence):
+        sweep.resolve_grid({**tomllib.loads(grid_text()), "worlds": worlds})
+
+
+@pytest.mark.slow
+def test_what_is_trained_elsewhere_is_not_trained(cache: Path, tmp_path: Path):
+    """Taken as it is, examined on another world; refused where it is not there, or has changed."""
+    rows = ROWS.partition('[[rows]]\nname = "crash"')[0]
+    grid = grid_of(grid_text(rows, seeds="[0]") + TWO)
+    *_, last = sweep.carry_out(grid, tmp_path, workers=1, only=["there"])
+    assert isinstance(last, dict)
+    (told,) = [cell for cell in last["sweep"]["cells"] if cell["world"] == "there"]
+    assert told["error"] == (
+        "there-0 examines penalty_0.1 as w-0 trains it, and it is not there; `velatura sweep` that "
+        "cell first, or see why it failed."
+    )
+    begun = [
+        event.job.name
+        for event in sweep.carry_out(grid, tmp_path, workers=1)
+        if isinstance(event, Event)
+        and event.kind == "start"
+        and "there-0" in event.job.arguments["folder"]
+    ]
+    assert begun
+    assert not [name for name in begun if name.startswith(("train", "raw"))]
+    product = Path("methods", "penalty_0.1", "anonymizer.safetensors")
+    assert (tmp_path / "there-0" / product).read_bytes() == (
+        tmp_path / "w-0" / product
+    ).read_bytes()
+    summary = json.loads((tmp_path / "there-0" / "summary.json").read_text())
+    assert [row["name"] for row in summary["rows"]] == ["raw", "penalty_0.1"]
+    assert summary["rows"][1]["rms"] > 0
+    assert set(summary["rows"][1]["attributes"]) >= {"gait", "skirt"}
+    (tmp_path / "w-0" / product).write_bytes(b"another")
+    (cell,) = sweep.cells_of(grid, tmp_path, ["there"])
+    with pytest.raises(Failure, match="is another penalty_0.1 than w-0 has now; remove"):
+        sweep._take_trained(cell)
 
 
 # ------------------------------------------------------------------------------ the page on sweeps

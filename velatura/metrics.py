@@ -15,7 +15,9 @@ is nan, and :func:`interval` leaves it out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
+from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +42,7 @@ __all__ = [
     "information",
     "interval",
     "leakage",
+    "mean_interval",
     "prevalence",
     "rung_of",
     "summarize_floor",
@@ -559,6 +562,42 @@ def trade_off(
     return TradeOff(
         points[0], spans[0], points[1], spans[1], points[2], spans[2], points[3], spans[3]
     )
+
+
+# Over seeds ---------------------------------------------------------------------------------
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
+    """The mean of independent values, and Student's 95 % interval for it; None for one value."""
+    middle = mean(values)
+    if len(values) < 2:
+        return middle, None
+    half = student(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return middle, (middle - half, middle + half)
+
+
+def student(degrees: int) -> float:
+    """The point that Student's t stays within with probability .95, either side of 0.
+
+    By bisection on the closed form for whole degrees of freedom: Abramowitz and Stegun,
+    Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
+    """
+
+    def within(t: float) -> float:
+        angle = math.atan(t / math.sqrt(degrees))
+        cosine, odd = math.cos(angle), degrees % 2
+        term, total = (cosine if odd else 1.0), 0.0
+        for k in range(1, degrees, 2) if odd else range(0, degrees, 2):
+            total += term
+            term *= cosine**2 * (k + 1) / (k + 2)
+        share = math.sin(angle) * total
+        return 2 / math.pi * (angle + share) if odd else share
+
+    low, high = 0.0, 1e3
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if within(middle) < 0.95 else (low, middle)
+    return high
 
 
 # Rows of the table --------------------------------------------------------------------------

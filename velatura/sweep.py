@@ -8,6 +8,12 @@ A grid file is a study file and, above its sections:
     [[worlds]]                     # may lack: then there is one, as the file says
     name = "bound"
     set = ["data.correlation=0.8"]
+    rows = ["penalty_0.1"]         # may lack: then all; raw is there anyway
+
+    [[worlds]]
+    name = "elsewhere"
+    set = ["data.world=W2"]
+    trained = "bound"              # learned rows are examined here as that world trained them
 
     [[rows]]
     method = { name = "penalty" }
@@ -23,7 +29,6 @@ A cell is the study of one world and seed. The folder of a sweep:
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
 import tomllib
@@ -31,7 +36,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -42,6 +47,7 @@ from velatura.errors import BadInput, Failure, unknown
 from velatura.experiment import DEFAULTS, Section, learns, load_data, locked, train
 from velatura.jobs import Event, Job, sentence, tell
 from velatura.jobs import run as run_jobs
+from velatura.metrics import mean_interval
 from velatura.study import RAW, Study, resolve_study
 from velatura.training import checkpoint
 
@@ -65,6 +71,12 @@ class World:
 
     name: str = "world"
     set: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
+    """Names of the rows that it has; without any, all. Raw is always there."""
+    method: dict[str, Any] = Field(default_factory=dict)
+    """What each of its learned rows is given besides, such as steps."""
+    trained: str = ""
+    """A world above this one whose trained rows are examined here; nothing is trained."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,7 @@ class Grid:
             steps: of learned rows, by name; a row with None is left out.
         """
         values = apply_sets(self.values, world.set)
+        home = self.home(world)
         data = values.setdefault("data", {})
         if isinstance(data, dict) and "seed" not in data:
             if "seed" in fields(plugins.config_class("data", str(data.get("name", "people")))):
@@ -95,6 +108,10 @@ class Grid:
         rows = []
         for row in values["rows"]:
             name = _name(row)
+            if world.rows and name not in (RAW, *world.rows):
+                continue
+            if _learns(row):
+                row["method"] |= home.method
             if self.equal.steps and _learns(row):
                 row["method"]["steps"] = self.equal.steps
             elif name in steps:
@@ -103,7 +120,13 @@ class Grid:
                 row["method"]["steps"] = steps[name]
             rows.append(row)
         title = f"{self.title}: {world.name}, seed {seed}"
+        if home is not world:
+            title += f", trained in {home.name}"
         return resolve_study({**values, "rows": rows, "seed": seed, "title": title})
+
+    def home(self, world: World) -> World:
+        """Where the learned rows of a world are trained: there, or in the one that it names."""
+        return next((other for other in self.worlds if other.name == world.trained), world)
 
 
 def resolve_grid(values: Mapping[str, Any], sets: Sequence[str] = ()) -> Grid:
@@ -143,6 +166,7 @@ def resolve_grid(values: Mapping[str, Any], sets: Sequence[str] = ()) -> Grid:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise BadInput("rows: expected a list of tables, each [[rows]] with a method.")
     values["rows"] = [one for i, row in enumerate(rows) for one in _written_out(row, f"rows[{i}]")]
+    _check_worlds(worlds, values["rows"])
     if equal.steps or equal.seconds:
         for row in filter(_learns, values["rows"]):
             if "steps" not in fields(plugins.config_class("methods", _method(row))):
@@ -154,6 +178,33 @@ def resolve_grid(values: Mapping[str, Any], sets: Sequence[str] = ()) -> Grid:
                     f"Row {_name(row)} says its steps, and equal says those of all; leave one out."
                 )
     return Grid(title, values, tuple(seeds), worlds, equal)
+
+
+def _check_worlds(worlds: Sequence[World], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse worlds of rows that are not there, or not trained where they are said to be.
+
+    Raises:
+        BadInput: as said.
+    """
+    learned = {_name(row) for row in rows if _learns(row)}
+    names = [_name(row) for row in rows]
+    for i, world in enumerate(worlds):
+        for name in world.rows:
+            if name not in (RAW, *names):
+                raise unknown(f"row of world {world.name}", name, names)
+        if not world.trained:
+            continue
+        before = {other.name: other for other in worlds[:i] if not other.trained}
+        if world.trained not in before:
+            raise unknown(f"world above {world.name} that trains", world.trained, before)
+        if world.method:
+            raise BadInput(f"worlds: {world.name} trains nothing, so it has no method to change.")
+        there = {*(before[world.trained].rows or names)}
+        if lacks := sorted(learned & {*(world.rows or names)} - there):
+            raise BadInput(
+                f"worlds: {world.name} takes {', '.join(lacks)} as {world.trained} trained it, "
+                "which has no such row; list the rows of both."
+            )
 
 
 def _table(value: Any, where: str) -> dict[str, Any]:
@@ -206,6 +257,7 @@ class Cell:
 
     Attributes:
         lacks: rows that are not in the study, as no step of them could be timed; and why.
+        source: the folder of the cell that trains its rows, where it does not.
     """
 
     world: str
@@ -213,6 +265,7 @@ class Cell:
     folder: Path
     study: Study
     lacks: dict[str, str] = field(default_factory=dict)
+    source: Path | None = None
 
     @property
     def name(self) -> str:
@@ -255,7 +308,14 @@ def cells_of(grid: Grid, out: Path, only: Sequence[str] = ()) -> list[Cell]:
     """
     steps, lacks = _equalled(grid, out)
     cells = [
-        Cell(world.name, seed, out / f"{world.name}-{seed}", grid.study(world, seed, steps), lacks)
+        Cell(
+            world.name,
+            seed,
+            out / f"{world.name}-{seed}",
+            grid.study(world, seed, steps),
+            {n: why for n, why in lacks.items() if not world.rows or n in world.rows},
+            out / f"{world.trained}-{seed}" if world.trained else None,
+        )
         for seed in grid.seeds
         for world in grid.worlds
     ]
@@ -399,7 +459,7 @@ def calibrate(
         return
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
-        made = grid.study(grid.worlds[0], grid.seeds[0], {})
+        made = grid.study(replace(grid.worlds[0], rows=()), grid.seeds[0], {})
         known = _timed(grid, out)
         of = {row.name: digest(row.run.science()) for row in made.rows if learns(row.run)}
         if changed := sorted(name for name in {*known} & {*of} if known[name]["of"] != of[name]):
@@ -483,7 +543,7 @@ def carry_out(
     for cell in cells:
         jobs = study.plan(cell.study, cell.folder, [])
         if cell in todo:
-            pace.expect(cell.name, jobs)
+            pace.expect(cell.name, [job for job in jobs if not (cell.source and _trains(job))])
         else:
             pace.learn(jobs, _summary(cell).get("seconds", {}))
     yield {"cells": [(cell, states[cell.name]) for cell in cells], "pace": pace}
@@ -491,6 +551,7 @@ def carry_out(
     for cell in todo:
         yield {"begin": cell}
         try:
+            _take_trained(cell)
             for event in study.carry_out(
                 cell.study, cell.folder, resume=True, keep_going=True, retry=retry,
                 workers=workers, command=command, on_data=on_data,
@@ -506,6 +567,42 @@ def carry_out(
     summary = summarize(grid, cells_of(grid, out), errors, command)
     checkpoint.write_atomically(out / "sweep.json", json.dumps(summary, indent=1).encode())
     yield {"sweep": summary}
+
+
+def _trains(job: Job) -> bool:
+    """Whether a job trains a row, or a network that training starts from."""
+    return job.call in (study.work_train, study.work_raw)
+
+
+def _take_trained(cell: Cell) -> None:
+    """Copy the trained rows of the cell that trains them, where it is not this one.
+
+    Raises:
+        Failure: one is not there, or is another than the one that was taken before.
+    """
+    if cell.source is None:
+        return
+    for row in cell.study.rows:
+        if not learns(row.run):
+            continue
+        source, to = (folder / "methods" / row.name for folder in (cell.source, cell.folder))
+        product = source / "anonymizer.safetensors"
+        if not product.exists():
+            raise Failure(
+                f"{cell.name} examines {row.name} as {cell.source.name} trains it, and it is not "
+                f"there; `velatura sweep` that cell first, or see why it failed."
+            )
+        kept = to / product.name
+        if kept.exists() and kept.read_bytes() != product.read_bytes():
+            raise Failure(
+                f"{kept} is another {row.name} than {cell.source.name} has now; remove "
+                f"{cell.folder}, and sweep again."
+            )
+        if not kept.exists():
+            to.mkdir(parents=True, exist_ok=True)
+            for name in ("config.toml", "log.jsonl", product.name):  # the product last: it is done
+                if (source / name).exists():
+                    shutil.copyfile(source / name, to / name)
 
 
 def _refuse_others(cells: Iterable[Cell]) -> dict[str, State]:
@@ -643,36 +740,3 @@ def _figure(row: Mapping[str, Any], summary: Mapping[str, Any], key: str) -> flo
     raw = next(r["cmap"] for r in summary["rows"] if r["name"] == RAW)
     chance, static = summary["chance"]["cmap"], row.get("static_cmap")
     return None if static is None or raw - chance < 1 else (static - chance) / (raw - chance)
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
-    """The mean of independent values, and Student's 95 % interval for it; None for one value."""
-    middle = mean(values)
-    if len(values) < 2:
-        return middle, None
-    half = student(len(values) - 1) * stdev(values) / math.sqrt(len(values))
-    return middle, (middle - half, middle + half)
-
-
-def student(degrees: int) -> float:
-    """The point that Student's t stays within with probability .95, either side of 0.
-
-    By bisection on the closed form for whole degrees of freedom: Abramowitz and Stegun,
-    Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
-    """
-
-    def within(t: float) -> float:
-        angle = math.atan(t / math.sqrt(degrees))
-        cosine, odd = math.cos(angle), degrees % 2
-        term, total = (cosine if odd else 1.0), 0.0
-        for k in range(1, degrees, 2) if odd else range(0, degrees, 2):
-            total += term
-            term *= cosine**2 * (k + 1) / (k + 2)
-        share = math.sin(angle) * total
-        return 2 / math.pi * (angle + share) if odd else share
-
-    low, high = 0.0, 1e3
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if within(middle) < 0.95 else (low, middle)
-    return high

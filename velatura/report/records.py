@@ -1,0 +1,121 @@
+"""The records of a sweep, and one figure out of them: measured before, never here.
+
+    DIR/SWEEP/WORLD-SEED/summary.json
+
+``experiments/records`` holds such folders, and so does ``runs``. A summary of before a figure came
+has none of it; the figure is then None, and nobody guesses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from velatura.report.run import number, read_summary
+
+__all__ = ["HIGHER", "MEASURES", "Summaries", "figure", "read_records"]
+
+HIGHER = ("top1",)  # is better; of all other measures, lower is
+MEASURES = {
+    "top1": "Top-1 %",
+    "cmap": "cMAP %",
+    "f1": "F1",
+    "f1_printed": "F1",
+    "static_cmap": "cMAP %",
+    "static_f1": "F1",
+    "static_f1_printed": "F1",
+}
+
+Summaries = Mapping[int, Mapping[str, Any]]
+"""The summaries of one world, by seed."""
+
+
+def read_records(folder: Path, sweep: str) -> dict[str, dict[int, dict[str, Any]]]:
+    """What is recorded of a sweep: world, then seed, to the summary.
+
+    Raises:
+        BadInput: a damaged summary. A folder that is not there has no records.
+    """
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for path in sorted((folder / sweep).glob("*/summary.json")):
+        world, _, seed = path.parent.name.rpartition("-")
+        if world and seed.isdecimal():
+            found.setdefault(world, {})[int(seed)] = read_summary(path.parent)
+    return found
+
+
+def figure(
+    summary: Mapping[str, Any], row: str, measure: str, network: str = "", weights: bool = False
+) -> float | None:
+    """One figure of one row of a summary.
+
+    Args:
+        row: its name; ``"chance"`` for what no information gives, ``"floor"`` for what the action
+            alone tells.
+        measure: of ``MEASURES``. ``f1`` is at p > .5, ``f1_printed`` at a logit above .5, as the
+            papers' code has it; ``static_`` is of the attacker who does not adapt.
+        network: of this examiner alone: of a target the mean of its seeds, of an attacker its
+            strongest.
+        weights: only where this examiner started from weights that the study names.
+
+    Returns:
+        Top-1 and cMAP in per cent, F1 from 0 to 1; None where the summary does not say.
+    """
+    if row in ("chance", "floor"):
+        return _without_looking(summary, row, measure.removeprefix("static_"))
+    if weights and not _settings(summary, network).get("weights"):
+        return None
+    found = next((one for one in summary["rows"] if one["name"] == row), None)
+    if found is None:
+        return None
+    if measure.startswith("static_"):
+        return _static(found, measure.removeprefix("static_"))
+    if not network:
+        return number(found.get(measure))
+    if measure == "top1":
+        return _mean(_of_target(found, network))
+    values = found.get("attackers", {}).get(network, {}).get(measure)
+    return max(_numbers(values), default=None)
+
+
+def _without_looking(summary: Mapping[str, Any], row: str, measure: str) -> float | None:
+    """Chance, or the floor. F1 without information is a constant "yes": 2 p / (1 + p)."""
+    if not measure.startswith("f1"):
+        return number((summary.get(row) or {}).get(measure))
+    if row == "floor":
+        return None
+    entries = next((r.get("attributes") or {} for r in summary["rows"]), {})
+    shares = [entry.get("prevalence") for entry in entries.values()]
+    return _mean([2 * p / (100 + p) for share in shares if (p := number(share)) is not None])
+
+
+def _static(row: Mapping[str, Any], measure: str) -> float | None:
+    """Of the attacker who learnt raw pictures: rung A2, or what summaries had before rungs."""
+    for rung in row.get("rungs", ()):
+        if rung.get("rung") == "A2" and (value := number(rung.get(measure))) is not None:
+            return value
+    return number(row.get(f"static_{measure}"))
+
+
+def _of_target(row: Mapping[str, Any], network: str) -> list[float]:
+    """Top-1 of one target network, for each of its seeds."""
+    if network in (row.get("targets") or {}):
+        return _numbers(row["targets"][network].get("top1"))
+    fits = zip(row.get("target_fits", ()), row.get("top1_seeds", ()), strict=False)
+    return _numbers([value for (name, _), value in fits if name == network])
+
+
+def _settings(summary: Mapping[str, Any], network: str) -> Mapping[str, Any]:
+    examined = (summary.get("config") or {}).get("evaluation") or {}
+    return (examined.get("networks") or {}).get(network) or {}
+
+
+def _numbers(values: Any) -> list[float]:
+    given = values if isinstance(values, list | tuple) else [values]
+    return [found for value in given if (found := number(value)) is not None]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return mean(values) if values else None
