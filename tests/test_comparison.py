@@ -72,8 +72,9 @@ def summary(seed: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def records(tmp_path: Path, script: ModuleType) -> Path:
+def records(tmp_path: Path, script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A sweep's folder, of which the records were taken."""
+    monkeypatch.setattr(script, "COMPARED", ("w",))
     sweep, records = tmp_path / "runs" / "comparison", tmp_path / "records"
     for seed in range(3):
         folder = sweep / f"w-{seed}"

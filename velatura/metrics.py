@@ -762,10 +762,20 @@ def summarize_row(
     for (probe, fit_seed), value in read.items():
         used = probe.rpartition(" ")[2] in used_in_training
         entry = attackers.setdefault(
-            probe, {"cmap": [], "L": [], "seeds": [], "used_in_training": used}
+            probe,
+            {
+                "cmap": [],
+                "L": [],
+                "f1": [],
+                "f1_printed": [],
+                "seeds": [],
+                "used_in_training": used,
+            },
         )
         entry["cmap"].append(value)
         entry["L"].append(_number(leakage(value, raw_read[strongest_raw], chance)))
+        entry["f1"].append(_mean_f1(attacker_scores[probe, fit_seed], attributes, 0.0))
+        entry["f1_printed"].append(_mean_f1(attacker_scores[probe, fit_seed], attributes, PRINTED))
         entry["seeds"].append(fit_seed)
 
     per_attribute: dict[str, dict[str, Any]] = {}
@@ -801,7 +811,6 @@ def summarize_row(
         for entry, p in zip(entries, holm([entry["p"] for entry in entries]), strict=True):
             entry["p_holm"] = p
 
-    columns = range(attributes.shape[1])
     best = attacker_scores[strongest]
     headline: dict[str, Any] = {"rung": rung_of(strongest[0]), "by": _label(strongest)}
     if floor_scores is not None:
@@ -824,6 +833,7 @@ def summarize_row(
             "L": _number(point),
             "L_interval": _span(interval(spread, point=point)),
             "by": by,
+            "f1_printed": _mean_f1(scores, attributes, PRINTED),
             "attributes": _by_attribute(scores, attributes, attribute_names),
         }
 
@@ -867,8 +877,8 @@ def summarize_row(
         "static_cmap": _number(static_cmap),
         "headline": headline,
         "rungs": rungs,
-        "f1": float(np.mean([f1(best[:, k], attributes[:, k]) for k in columns])),
-        "f1_printed": float(np.mean([f1(best[:, k], attributes[:, k], PRINTED) for k in columns])),
+        "f1": _mean_f1(best, attributes, 0.0),
+        "f1_printed": _mean_f1(best, attributes, PRINTED),
         "targets": by_target,
         **(
             {}
@@ -876,6 +886,12 @@ def summarize_row(
             else {"groups": _group_top1(targets, actions, attributes, attribute_names)}
         ),
     }
+
+
+def _mean_f1(scores: Array, attributes: Array, threshold: float) -> float:
+    """F1 of each attribute, mean over attributes, as the papers print it."""
+    columns = range(attributes.shape[1])
+    return float(np.mean([f1(scores[:, k], attributes[:, k], threshold) for k in columns]))
 
 
 def _group_top1(

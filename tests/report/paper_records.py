@@ -37,9 +37,9 @@ def summary(seed: int) -> dict[str, Any]:
 
 
 def write(records: Path, world: str = "w0", seeds: tuple[int, ...] = (0, 1, 2)) -> Path:
-    """``records/tables/WORLD-SEED``, with curves and pictures, as a sweep leaves them."""
+    """``records/comparison/WORLD-SEED``, with curves and pictures, as a sweep leaves them."""
     for seed in seeds:
-        folder = records / "tables" / f"{world}-{seed}"
+        folder = records / "comparison" / f"{world}-{seed}"
         folder.mkdir(parents=True)
         (folder / "summary.json").write_text(json.dumps(summary(seed)))
         pictures = {name: np.full((6, 4, 8, 8, 3), 20 * k, np.uint8) for k, name in enumerate(ROWS)}

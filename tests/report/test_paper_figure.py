@@ -66,7 +66,7 @@ def test_without_records_the_paper_s_points_stand_alone(root: Path, tmp_path: Pa
     lacks: list[str] = []
     (top1, _) = panels(root, "3", tmp_path, lacks)
     assert {ln.get_label() for ln in top1.lines if not ln.get_label().startswith("_")} == {"paper"}
-    assert lacks == [f"Ours lack: no records of w0 in {tmp_path / 'tables'}. Run COMMAND"]
+    assert lacks == [f"Ours lack: no records of w0 in {tmp_path / 'comparison'}. Run COMMAND"]
 
 
 def test_curves_are_means_in_their_interval(root: Path, records: Path):

@@ -140,7 +140,7 @@ def test_what_is_empty_says_what_fills_it(root: Path, records: Path):
     assert lines["w2"] == "39 cells of w2"
     # Of w0, six rows lack; F1 lacks in seed 0 of those that are there.
     assert lines["w0"] == "18 cells of w0"
-    assert lines["w0/0 --out runs/again/tables"] == (
+    assert lines["w0/0 --out runs/again/comparison"] == (
         "7 cells of w0, whose record does not say; then --records runs/again"
     )
 
@@ -149,7 +149,7 @@ def test_one_seed_that_lacks_is_asked_for_alone(root: Path, tmp_path: Path):
     paper_records.write(tmp_path, "scratch", (1, 2))
     paper_records.write(tmp_path, "pretrained")
     (command, *_) = table(root, tmp_path, "5").missing
-    assert command.endswith("tables.toml --only w0/0 --only scratch/0")
+    assert command.endswith("comparison.toml --only w0/0 --only scratch/0")
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -319,15 +319,14 @@ def test_the_commands_of_the_page(root: Path, tmp_path: Path, monkeypatch: pytes
 
 def test_the_page_says_what_it_costs(root: Path):
     """The page and the grid say the same, and it adds up."""
-    grid = (root / "experiments" / "grids" / "tables.toml").read_text()
+    grid = (root / "experiments" / "grids" / "comparison.toml").read_text()
     page = (root / "docs" / "tables.md").read_text()
     costs = (
-        r"w0 (\d+) min, w1 and w2 (\d+) each, the three novel worlds (\d+) together, "
+        r"w0 (\d+) min, w2 (\d+), w1 (\d+), the three novel worlds (\d+) together, "
         r"scratch (\d+), pretrained (\d+)"
     )
     worlds = re.search(costs, grid.replace("\n# ", " "))
-    w0, w1, novel, scratch, pretrained = map(int, worlds.groups())
-    whole = w0 + 2 * w1 + novel + scratch + pretrained
+    whole = sum(map(int, worlds.groups()))
     assert f"{whole} core-minutes" in grid.replace("\n# ", " ")
     assert f"{3 * whole / 60:.1f} core-hours" in page
 
