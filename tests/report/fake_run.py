@@ -153,8 +153,8 @@ def add_ladder(summary: dict) -> None:
                 "L_interval": [(value - chance - 1.5) / (raw - chance),
                                (value - chance + 1.5) / (raw - chance)],
                 "by": "table/0" if rung == "A1p" else row["strongest"],
-                "attributes": {a: {"ap": max(value - 4 + k, 1.0), "auroc": 50 + (value - chance) / 2}
-                               for k, a in enumerate(names)},
+                "attributes": {a: {"ap": max(value - 4 + k, 1.0), "auroc": value} for k, a
+                               in enumerate(names)},
             }
             for rung, value in reads
         ]  # fmt: skip
@@ -186,11 +186,13 @@ def add_ladder(summary: dict) -> None:
         rising = 0.2 if row["name"] == "constrained" else 0.005
         row["budget"] = [
             {"data": data, "epochs": epochs, "by": "frame_cnn/0", "cmap": 50.0,
-             "L": l_end * share - (0.05 if epochs == 1 else 0) + (rising if data == 4 else 0)}
+             "L": l_end * share - (0.015 if epochs == 1 else 0) + (rising if data == 4 else 0)}
             for data, share in [(0.25, 0.6), (1, 1.0), (4, 1.0)] for epochs in (1, 4)
         ]  # fmt: skip
-        row["targets"] = {"r3d": {"top1": row["top1_seeds"], "U": [row["U"], row["U"]]},
-                          "mvit": {"top1": [row["top1"] - 3.0], "U": [row["U"] - 0.04]}}  # fmt: skip
+        row["targets"] = {
+            "r3d": {"top1": row["top1_seeds"], "U": [row["U"], row["U"]]},
+            "mvit": {"top1": [row["top1"] - 3.0], "U": [row["U"] - 0.04]},
+        }
         row["plugin"] = {"r3d": 0.7 * row["top1"], "mvit": 0.6 * row["top1"]}
         row["groups"] = {a: {"present": row["top1"] - k, "absent": row["top1"] + k / 2}
                          for k, a in enumerate(names)}  # fmt: skip

@@ -386,7 +386,7 @@ def test_a_bare_run_in_a_browser(chromium, tmp_path):
 def test_the_page_refuses_the_network(chromium, finished, tmp_path):
     """The probe's teeth: a picture from elsewhere is stopped by the page's own policy."""
     html = write_report(finished, tmp_path / "report.html").read_text()
-    html = html.replace("<main>", '<main><img src="https://example.org/x.png">')
+    html = html.replace("<main id", '<img src="https://example.org/x.png"><main id')
     seen = browse(chromium, html, tmp_path)
     assert any("example.org" in problem for problem in seen["problems"])
 

@@ -102,7 +102,7 @@ def attacks(summary: dict[str, Any]) -> Section | str:
     body = (
         "<p>cMAP in per cent of every attacker, freshly trained on each method's own output; "
         f"the larger figure is the best seed, the outline is the headline of the row.{guess}</p>"
-        f"{table('attackers', 'cMAP of every attacker', heads, lines, kind='heated')}"
+        f"{table('attackers', 'cMAP of every attacker', heads, lines, kind='methods heated')}"
         f'<p class="small soft under">{(dagger + retrained).strip()}</p>'
     )
     return Section("attacks", "Who attacked", body)

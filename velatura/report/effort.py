@@ -3,28 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
-from velatura.report.findings import best, family, label
-from velatura.report.markup import Cell, Row, Section, choice, header_of, plot, share, table
+from velatura.report.findings import best, family, label, listed
+from velatura.report.markup import (
+    Cell,
+    Row,
+    Section,
+    choice,
+    header_of,
+    measured,
+    plot,
+    share,
+    table,
+)
 from velatura.report.run import number, span
 
 __all__ = ["Verdict", "curves", "effort", "verdict"]
 
 STEP = 0.02
-"""A change of L that counts where the row's own interval is not known."""
+"""The least change of L that counts; where half of a row's interval is wider, that counts."""
 
 Points = dict[tuple[float, int], float]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the last step of the attacker's effort did: a sentence, and whether L still rises."""
+    """What the last step of the attacker's effort did.
 
+    Attributes:
+        data: change of L by the last step of data; None where there is one share only.
+        epochs: change of L by the last step of epochs; None likewise.
+        least: change from which a step counts.
+        text: the same as a sentence.
+    """
+
+    data: float | None
+    epochs: float | None
+    least: float
     text: str
-    rising: bool
+
+    @property
+    def rising(self) -> bool:
+        """Whether a step still raised L by more than ``least``."""
+        return any(step is not None and step > self.least for step in (self.data, self.epochs))
 
 
 def points(row: dict[str, Any]) -> Points:
@@ -45,41 +69,31 @@ def points(row: dict[str, Any]) -> Points:
 def verdict(row: dict[str, Any]) -> Verdict | None:
     """Whether the last step of data, and of epochs, still raised L.
 
-    A step counts if it raises L by more than half the width of the row's interval, or by more than
-    STEP where that is not known. None where fewer than two points can be compared.
+    A step counts if it raises L by more than STEP and by more than half the width of the row's
+    interval. None where no two points can be compared.
     """
     found = points(row)
     inside = span(row.get("L_interval"))
-    least = (inside[1] - inside[0]) / 2 if inside else STEP
-    said, rising, compared = [], False, False
-    for along, name in ((0, "data"), (1, "epochs")):
+    least = max(STEP, (inside[1] - inside[0]) / 2 if inside else 0.0)
+    steps: list[float | None] = [None, None]
+    said = []
+    for along, way in enumerate(["from {:g} to {:g} times the data", "from {:g} to {:g} epochs"]):
         line = _line(found, along)
-        if len(line) < 2:
-            continue
-        compared = True
-        (before, low), (after, high) = line[-2:]
-        step = high - low
-        way = (
-            f"from {before:g}\u00d7 to {after:g}\u00d7 the data"
-            if name == "data"
-            else f"from {before:g} to {after:g} epochs"
-        )
-        grown = step > least
-        rising |= grown
-        change = f"{step:+.2f}".replace("-", "\u2212")
-        said.append(
-            f"{way} L changes by {change}, {'more' if grown else 'no more'} than {least:.2f}"
-        )
-    if not compared:
+        if line:
+            (before, low), (after, high) = line[-2:]
+            step = steps[along] = high - low
+            said.append(f"{way.format(before, after)} L changes by {_signed(step)}")
+    if not said:
         return None
-    text = "; ".join(said)
-    text = text[:1].upper() + text[1:]
+    verdict = Verdict(steps[0], steps[1], least, "")
     end = (
-        "The attacker has not saturated: with more effort L would rise."
-        if rising
-        else "The curve is flat."
+        "The attacker has not saturated: with more effort L may rise further."
+        if verdict.rising
+        else "The curve is flat: more effort did not help the attacker."
     )
-    return Verdict(f"{text}. {end}", rising)
+    text = " and ".join(said)
+    text = f"{text[:1].upper()}{text[1:]}; up to {least:.2f} is taken for noise. {end}"
+    return replace(verdict, text=text)
 
 
 def curves(row: dict[str, Any]) -> list[dict[str, Any]]:
@@ -164,20 +178,30 @@ def effort(rows: Sequence[dict[str, Any]]) -> tuple[Section | str, list[list[dic
     shares = sorted({data for r in shown for data, _ in points(r)})
     lines = []
     for row in shown:
-        found, said = points(row), verdict(row)
+        said = verdict(row)
         assert said is not None
-        cells = []
-        for data in shares:
-            most = [v for (d, _), v in found.items() if d == data]
-            value = max(most, default=None)
-            cells.append(Cell("" if value is None else share(value), value))
+        most = {
+            f"{data:g}": max(v for (d, _), v in points(row).items() if d == data)
+            for data, _ in points(row)
+        }
         word = "still rising" if said.rising else "flat"
-        cells += [
-            Cell(f'<b class="{"alarm" if said.rising else ""}">{word}</b>', word, "text"),
-            Cell(escape(said.text), None, "text long"),
-        ]
-        lines.append(Row(header_of(row), row["name"], cells))
-    heads = ["Method", *(f"L, {d:g}&times; data" for d in shares), "Curve", "Last step"]
+        lines.append(
+            Row(
+                header_of(row),
+                row["name"],
+                [
+                    *(measured(most, f"{data:g}", 2) for data in shares),
+                    *(
+                        Cell("" if step is None else _signed(step), step)
+                        for step in (said.data, said.epochs)
+                    ),
+                    Cell(f"{said.least:.2f}", said.least),
+                    Cell(f'<b class="{"alarm" if said.rising else ""}">{word}</b>', word, "text"),
+                ],
+            )
+        )
+    heads = ["Method", *(f"L, {d:g}&times; data" for d in shares)]
+    heads += ["Last step of data", "Last step of epochs", "Noise up to", "Curve"]
     cards = "".join(
         f'<div class="card"{"" if i < len(panels[first]) else " hidden"}><h3></h3>'
         f"{plot(f'effort-{i}', '')}</div>"
@@ -185,19 +209,29 @@ def effort(rows: Sequence[dict[str, Any]]) -> tuple[Section | str, list[list[dic
     )
     rising = [label(r["name"]) for r in shown if (v := verdict(r)) is not None and v.rising]
     note = (
-        "For every row the last step changed L by no more than its uncertainty."
+        "For every row the last step changed L by no more than its noise."
         if not rising
-        else f"Still rising, so that L is not final there: {', '.join(rising)}."
+        else f"Still rising, so that L is not final there: {listed(rising)}."
+    )
+    said_of = "".join(
+        f'<p data-index="{i}"{"" if i == first else " hidden"}>{escape(v.text)}</p>'
+        for i, row in enumerate(shown)
+        if (v := verdict(row)) is not None
     )
     body = (
         "<p>The same attack with less and with more: if L still rises at the right end, the "
         "attacker has not saturated, and the figure in the table is too low.</p>"
         f"<p><b>{escape(note)}</b></p>"
         f"{choice('effort-row', 'Row', [r['name'] for r in shown], first, 'effort-panels')}"
-        f'<div class="panels" id="effort-panels">{cards}</div>'
-        f'<div class="under">{table("effort-table", "Leakage by effort", heads, lines)}</div>'
+        f'<div class="said" data-of="effort-row" aria-live="polite">{said_of}</div>'
+        f'<div class="panels" id="effort-panels">{cards}</div><div class="shown">'
+        f"{table('effort-table', 'Leakage by effort', heads, lines, kind='methods')}</div>"
     )
     return Section("effort", "Has the attacker saturated?", body), panels
+
+
+def _signed(step: float) -> str:
+    return f"{step:+.2f}".replace("-", "\u2212")
 
 
 def _pairs(trace: dict[str, Any]) -> list[tuple[float, float]]:

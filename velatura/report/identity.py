@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from velatura.report.findings import label
-from velatura.report.markup import Cell, Row, Section, header_of, measured, table, words
+from velatura.report.markup import Cell, Row, Section, header_of, measured, table
 from velatura.report.run import entries, mapping, number
 
 __all__ = ["identity"]
@@ -33,34 +33,42 @@ def _found_again(rows: Sequence[dict[str, Any]]) -> Section | str:
     ]
     if not found:
         return "Identity: whether a person is found again (Rank-1) was not measured."
-    rates = list(dict.fromkeys(rate for _, _, entry in found for rate in mapping(entry.get("tar"))))
+    galleries = [g for g in GALLERIES if any(gallery == g for _, gallery, _ in found)]
+    galleries += dict.fromkeys(g for _, g, _ in found if g not in GALLERIES)
+    rates = list(dict.fromkeys(r for _, _, entry in found for r in mapping(entry.get("tar"))))
     lines = []
-    for row, gallery, entry in found:
-        rank1, chance = number(entry["rank1"]), number(entry.get("chance"))
-        times = rank1 / chance if rank1 is not None and chance else None
-        lines.append(
-            Row(
-                header_of(row),
-                row["name"],
-                [
-                    words(GALLERIES.get(gallery, label(gallery))),
-                    measured(entry, "rank1", 1),
-                    measured(entry, "chance", 1),
-                    Cell("" if times is None else f"{times:.1f}&times;", times),
-                    *(measured(mapping(entry.get("tar")), rate, 1) for rate in rates),
-                ],
-            )
-        )
-    heads = ["Method", "Who is looked for where", "Rank-1 %", "Chance %", "Times chance"]
-    heads += [f"TAR % at FAR {_percent(rate)}" for rate in rates]
+    for row in dict((r["name"], r) for r, _, _ in found).values():
+        known = entries(row["identity"])
+        cells = []
+        for gallery in galleries:
+            entry = known.get(gallery, {})
+            cells.append(_rank1(entry))
+            cells += [measured(mapping(entry.get("tar")), rate, 1) for rate in rates]
+        lines.append(Row(header_of(row), row["name"], cells))
+    heads = ["Method"]
+    for gallery in galleries:
+        text = escape(GALLERIES.get(gallery, label(gallery)))
+        heads.append(f"{text}: Rank-1 %")
+        heads += [f"TAR % at FAR {_percent(rate)}" for rate in rates]
     body = (
         "<p>How often the most similar person of a gallery is the right one. "
         "&ldquo;Raw to release&rdquo; is somebody who has ordinary pictures of the person; "
         "&ldquo;release to release&rdquo; links two released clips; &ldquo;recovered to raw&rdquo; "
-        "inverts the release first. Read it as multiples of chance.</p>"
-        f"{table('identity-table', 'People found again', heads, lines)}"
+        "inverts the release first. The third line of a cell is the one to read: how many times as "
+        "often as by guessing.</p>"
+        f"{table('identity-table', 'People found again', heads, lines, kind='methods')}"
     )
     return Section("identity", "Is a person found again?", body)
+
+
+def _rank1(entry: dict[str, Any]) -> Cell:
+    """Rank-1, its interval, and how many times chance it is."""
+    rank1, chance = number(entry.get("rank1")), number(entry.get("chance"))
+    cell = measured(entry, "rank1", 1)
+    if rank1 is None or not chance:
+        return cell
+    times = f'<span class="in">{rank1 / chance:.1f}&times; chance ({chance:.1f})</span>'
+    return Cell(cell.html + times, cell.key)
 
 
 def _recovered(rows: Sequence[dict[str, Any]]) -> Section | str:
@@ -79,7 +87,7 @@ def _recovered(rows: Sequence[dict[str, Any]]) -> Section | str:
         "asked for this release. Higher is closer to the raw picture. A poor picture can still "
         "give a person away: rung A5 and Rank-1 &ldquo;recovered to raw&rdquo; say whether it does."
         "</p>"
-        f"{table('inversion-table', 'Recovered pictures', heads, lines, kind='narrow')}"
+        f"{table('inversion-table', 'Recovered pictures', heads, lines, kind='methods narrow')}"
     )
     return Section("inversion", "Is the picture recovered?", body)
 

@@ -167,8 +167,9 @@ def figure(summary: dict[str, Any], row: dict[str, Any]) -> list[dict[str, Any]]
     names = list(dict.fromkeys(a for r in rungs for a in r.attributes))
     overall = {r.code: {"ap": r.cmap, "ap_interval": r.inside} for r in rungs}
     panels = [("All attributes (cMAP)", overall)]
-    for name in names:
-        panels.append((label(name), {r.code: r.attributes.get(name, {}) for r in rungs}))
+    if sum(any(r.attributes) for r in steps) > 1:  # one bar alone says nothing
+        for name in names:
+            panels.append((label(name), {r.code: r.attributes.get(name, {}) for r in rungs}))
     values = [
         v
         for _, panel in panels
@@ -219,6 +220,7 @@ def _panel(
             "line": {"color": "@ink", "width": [2 if r.headline else 0 for r in known]},
         },
         "error_x": {
+            "visible": any(insides),
             "type": "data",
             "symmetric": False,
             "array": [s[1] - ap if s else 0 for s, ap in zip(insides, aps, strict=True)],
@@ -269,10 +271,19 @@ def ladder(summary: dict[str, Any]) -> tuple[Section | str, list[list[dict[str, 
             f'<p class="small soft">Not measured in this run: {listed(lacking)} '
             f"({'; '.join(f'{c} is {NAMES[c][1]}' for c in lacking)}).</p>"
         )
+    if all(len(found) == 1 for found in panels):
+        note += (
+            '<p class="small soft">This run knows single attributes for the headline alone, so '
+            "they have no ladder.</p>"
+        )
     shown = "".join(
         f'<div data-index="{i}"{"" if i == first else " hidden"}>'
-        f"<p><b>{escape(label(row['name']))}.</b> {escape(excess(summary, row))}</p>"
         f"{_rungs(summary, row, i)}{_measures(row, i)}</div>"
+        for i, row in enumerate(rows)
+    )
+    said = "".join(
+        f'<p data-index="{i}"{"" if i == first else " hidden"}><b>{escape(label(row["name"]))}.'
+        f"</b> {escape(excess(summary, row))}</p>"
         for i, row in enumerate(rows)
     )
     wide, *small = panels[first]
@@ -291,8 +302,9 @@ def ladder(summary: dict[str, Any]) -> tuple[Section | str, list[list[dict[str, 
         "action alone tells. The outlined bar with a &#9666; is the headline: the strongest of A2 "
         "to A5. No attacker of this suite exceeded it.</p>"
         f"{choice('ladder-row', 'Row', [r['name'] for r in rows], first, 'ladder-shown')}"
+        f'<div class="said" data-of="ladder-row" aria-live="polite">{said}</div>'
         f'<div class="panels ladder" id="ladder-panels">{cards}</div>'
-        f'<div id="ladder-shown" class="shown" aria-live="polite">{shown}</div>'
+        f'<div id="ladder-shown" class="shown" data-of="ladder-row">{shown}</div>'
         f'<details><summary>What the rungs are</summary><dl class="rungs">{legend}</dl></details>'
         f"{note}"
     )
@@ -312,19 +324,19 @@ def _rungs(summary: dict[str, Any], row: dict[str, Any], i: int) -> str:
             "L_interval": rung.L_inside,
         }
         mark = ' <span class="mark">headline</span>' if rung.headline else ""
+        by = f'<span class="in">{escape(fit_name(rung.by))}</span>' if rung.by else ""
         lines.append(
             Row(
-                header=f"{escape(_long(rung.code))}{mark}",
+                header=f"{escape(_long(rung.code))}{mark}{by}",
                 name=rung.code,
                 cells=[
                     measured(entry, "cmap", 1),
                     measured(entry, "L", 2),
-                    Cell(escape(fit_name(rung.by)), rung.by or None, "text"),
                     *(measured(rung.attributes.get(a, {}), "ap", 1) for a in names),
                 ],
             )
         )
-    heads = ["Rung", "cMAP %", "Leakage L", "Attacker", *(escape(label(a)) for a in names)]
+    heads = ["Rung", "cMAP %", "Leakage L", *(escape(label(a)) for a in names)]
     caption = f"Ladder of {escape(label(row['name']))}: average precision in per cent"
     return table(f"ladder-table-{i}", caption, heads, lines)
 

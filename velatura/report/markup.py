@@ -20,9 +20,6 @@ __all__ = [
     "plot", "share", "table", "truth", "words",
 ]  # fmt: skip
 
-FILTER_FROM = 8
-"""Rows from which a table gets a box to filter them by name."""
-
 
 @dataclass(frozen=True)
 class Section:
@@ -61,14 +58,14 @@ class Row:
 def table(
     ident: str, caption: str, heads: Sequence[str], rows: Sequence[Row], kind: str = ""
 ) -> str:
-    """A table that each of its headings sorts; with more than a few rows, also a filter.
+    """A table that each of its headings sorts.
 
     Args:
         ident: the id of the table.
         caption: what a screen reader says it is.
         heads: the heading of the names and one for every cell.
         rows: the lines, in the order in which the page opens.
-        kind: further classes.
+        kind: further classes; "methods" where each line is a row of the run, and can be filtered.
     """
     for row in rows:
         assert len(row.cells) + 1 == len(heads), (ident, row.name)
@@ -83,15 +80,8 @@ def table(
         f'<th scope="row">{row.header}</th>{"".join(map(_cell, row.cells))}</tr>'
         for row in rows
     )
-    search = ""
-    if sum(not row.given for row in rows) >= FILTER_FROM:
-        search = (
-            f'<div class="bar"><label for="{ident}-filter">Only rows that contain</label>'
-            f'<input type="search" id="{ident}-filter" data-filters="{ident}" '
-            'autocomplete="off" spellcheck="false"></div>'
-        )
     return (
-        f'{search}<div class="card scroll" tabindex="0" role="region" aria-label="{caption}">'
+        f'<div class="card scroll" tabindex="0" role="region" aria-label="{caption}">'
         f'<table id="{ident}" class="sortable {kind}"><caption class="unseen">{caption}. The '
         f"headings are buttons that sort it.</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"

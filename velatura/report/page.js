@@ -92,7 +92,7 @@ function tradeOff() {
   let spec = data.trade_off;
   if (document.getElementById("published").ariaPressed === "true")
     spec = { ...spec, data: [...spec.data, data.published.trace],
-      meta: { ...spec.meta, labels: [...spec.meta.labels, ...data.published.labels] } };
+      meta: { ...spec.meta, labels: [...spec.meta.labels, ...(narrow() ? [] : data.published.labels)] } };
   draw(box, spec, more);
   const notes = namesBeside(box, spec);
   notes.push({ x: 1, xref: "paper", y: 0, text: "chance", showarrow: false, xanchor: "right",
@@ -137,17 +137,24 @@ function curves() {
   if (chosen) panels("panels", data.curves[Number(chosen.dataset.index)], LEGEND);
 }
 
+// Of texts that are there for every row, the one of the row that a select names.
+function showOf(select) {
+  document.querySelectorAll(`[data-of="${select.id}"] > *`)
+    .forEach((shown) => { shown.hidden = shown.dataset.index !== select.value; });
+}
+
 function ladder() {
   const row = document.getElementById("ladder-row");
   if (!row) return;
   panels("ladder-panels", data.ladder[row.value], { margin: { l: 8, r: 12, t: 4, b: 26 } });
-  document.querySelectorAll("#ladder-shown > div")
-    .forEach((shown) => { shown.hidden = shown.dataset.index !== row.value; });
+  showOf(row);
 }
 
 function effort() {
   const row = document.getElementById("effort-row");
-  if (row) panels("effort-panels", data.effort[row.value], LEGEND);
+  if (!row) return;
+  panels("effort-panels", data.effort[row.value], LEGEND);
+  showOf(row);
 }
 
 function drawAll() { tradeOff(); ladder(); attributes(); effort(); curves(); }
@@ -211,15 +218,13 @@ document.querySelectorAll("table.sortable").forEach((table) => {
   });
 });
 
-document.querySelectorAll("input[data-filters]").forEach((input) => {
-  input.addEventListener("input", () => {
-    const wanted = input.value.trim().toLowerCase();
-    const rows = [...document.querySelectorAll(`#${input.dataset.filters} tbody tr:not(.given)`)];
-    rows.forEach((row) => {
-      row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);
-    });
-    say(`${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`);
+document.getElementById("filter")?.addEventListener("input", (event) => {
+  const wanted = event.target.value.trim().toLowerCase();
+  document.querySelectorAll("table.methods tbody tr:not(.given)").forEach((row) => {
+    row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);
   });
+  const rows = [...document.querySelectorAll("#table tbody tr:not(.given)")];
+  say(`${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`);
 });
 
 const play = document.getElementById("play");

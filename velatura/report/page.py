@@ -17,16 +17,16 @@ from typing import Any
 from velatura.errors import BadInput
 from velatura.report import figures
 from velatura.report.attacks import attacks, compared
-from velatura.report.effort import effort
+from velatura.report.effort import effort, verdict
 from velatura.report.findings import best, headline, label
 from velatura.report.identity import identity
-from velatura.report.ladder import ladder
+from velatura.report.ladder import excess, ladder
 from velatura.report.making import learnt, made
 from velatura.report.markup import Section, embedded
 from velatura.report.pictures import Pictures, wall
 from velatura.report.published import points, published
 from velatura.report.results import results
-from velatura.report.run import Run, number, read_run
+from velatura.report.run import Run, mapping, number, read_run
 from velatura.report.tables import to_csv, to_markdown
 from velatura.report.trade_off import trade_off
 from velatura.report.utility import utility
@@ -149,9 +149,11 @@ def _header(run: Run, pictures: Pictures, lacking: Sequence[str]) -> str:
     title, notes = headline(summary)
     sentences = summary.get("sentences")
     extra = [s for s in sentences if isinstance(s, str)] if isinstance(sentences, list) else []
+    shown = best(summary["rows"])
+    if shown is not None:
+        notes = [*notes, *_doubts(summary, shown)]
     text = "".join(f"<p>{escape(note)}</p>" for note in [*notes, *extra])
     pair = [r for r in summary["rows"] if r["name"] == "raw" and pictures.has("raw")]
-    shown = best(summary["rows"])
     if pair and shown and pictures.has(shown["name"]):
         pair.append(shown)
     figure = "".join(
@@ -173,6 +175,15 @@ def _header(run: Run, pictures: Pictures, lacking: Sequence[str]) -> str:
         + (f'<div class="pair">{figure}</div>' if figure else "")
         + f"</div>{missing}</header>"
     )
+
+
+def _doubts(summary: dict[str, Any], row: dict[str, Any]) -> list[str]:
+    """What the ladder and the curves say of the row that leads, where the run has them."""
+    said = [excess(summary, row)] if mapping(row.get("headline")) else []
+    found = verdict(row)
+    if found is not None and found.rising:
+        said.append(f"Its L is not final. {found.text}")
+    return said
 
 
 def _contents(sections: Sequence[Section]) -> str:

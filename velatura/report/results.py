@@ -20,14 +20,17 @@ NUMBERS = [  # key, heading, decimals
     ("top1", "Top-1 %", 1),
     ("cmap", "cMAP %", 1),
 ]
+FILTER_FROM = 8
+"""Rows from which there is a box to filter them by name."""
+
 MORE = [  # key, heading, decimals, factor
     ("excess", "Above the action, points", 1, 1),
-    ("f1", "F1", 3, 1),
-    ("f1_printed", "F1, logit &gt; .5", 3, 1),
     ("plugin_top1", "Top-1 %, not retrained", 1, 1),
     ("static_cmap", "cMAP %, not retrained", 1, 1),
     ("rms", "RMS", 3, 1),
     ("beyond_bound", "beyond B, %", 1, 100),
+    ("f1", "F1", 3, 1),
+    ("f1_printed", "F1, logit &gt; .5", 3, 1),
 ]
 
 
@@ -53,8 +56,15 @@ def results(summary: dict[str, Any]) -> Section | str:
         lines.append(Row(header_of(row), row["name"], cells))
     heads = ["Method", *(h for _, h, _ in NUMBERS), "Strongest attacker"]
     heads += [heading for _, heading, _, _ in more]
+    search = ""
+    if len(rows) >= FILTER_FROM:
+        search = (
+            '<div class="bar"><label for="filter">Only rows that contain</label><input '
+            'type="search" id="filter" autocomplete="off" spellcheck="false"><span class="small '
+            'soft">in every table of this page</span></div>'
+        )
     body = (
-        f"{table('table', 'Results', heads, lines)}"
+        f"{search}{table('table', 'Results', heads, lines, kind='methods')}"
         '<p class="small soft under"><b>&#9679;</b> marks the best U and the best L among the '
         "anonymizers, and every one whose interval overlaps it. They count together only: a "
         "constant picture wins L, raw video wins U. Top-1 is the mean of networks freshly trained "

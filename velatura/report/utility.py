@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from velatura.report.findings import label
-from velatura.report.markup import Cell, Row, Section, header_of, measured, share, table, words
+from velatura.report.markup import Cell, Row, Section, header_of, measured, share, table
 from velatura.report.run import entries, mapping, number
 
 __all__ = ["utility"]
@@ -19,57 +19,71 @@ def utility(rows: Sequence[dict[str, Any]]) -> list[Section | str]:
 
 
 def _targets(rows: Sequence[dict[str, Any]]) -> Section | str:
-    lines = []
-    for row in rows:
-        targets, plugin = entries(row.get("targets")), mapping(row.get("plugin"))
-        for network in dict.fromkeys([*targets, *plugin]):
-            entry = targets.get(network, {})
-            cells = [words(label(network)), _seeds(entry, "top1", 1), _seeds(entry, "U", 2)]
-            lines.append(Row(header_of(row), row["name"], [*cells, measured(plugin, network, 1)]))
-    if not lines:
+    known = [(row, entries(row.get("targets")), mapping(row.get("plugin"))) for row in rows]
+    networks = list(dict.fromkeys(n for _, targets, plugin in known for n in [*targets, *plugin]))
+    if not networks:
         return "Utility per target: only the mean over all target networks is known."
-    heads = ["Method", "Target", "Top-1 %", "Utility U", "Top-1 %, not retrained"]
+    lines = []
+    for row, targets, plugin in known:
+        if not targets and not plugin:
+            continue
+        cells = []
+        for network in networks:
+            entry = targets.get(network, {})
+            cells += [_seeds(entry, "U", 2), _seeds(entry, "top1", 1), measured(plugin, network, 1)]
+        lines.append(Row(header_of(row), row["name"], cells))
+    heads = ["Method"]
+    for network in networks:
+        name = escape(label(network))
+        heads += [f"{name}: U", f"{name}: top-1 %", f"{name}: not retrained, %"]
     body = (
         "<p>Each target network by itself, the mean of its seeds and below it every seed. "
         "&ldquo;Not retrained&rdquo; is the network of raw video, used as it is: what an existing "
         "system would make of the release.</p>"
-        f"{table('targets-table', 'Utility per target network', heads, lines)}"
+        f"{table('targets-table', 'Utility per target network', heads, lines, kind='methods')}"
     )
     return Section("targets", "Who still reads the action", body)
 
 
 def _groups(rows: Sequence[dict[str, Any]]) -> Section | str:
-    lines = []
-    for row in rows:
-        for attribute, entry in entries(row.get("groups")).items():
-            present, absent = number(entry.get("present")), number(entry.get("absent"))
-            if present is None or absent is None:
-                continue
-            gap = abs(present - absent)
-            lines.append(
-                Row(
-                    header_of(row),
-                    row["name"],
-                    [
-                        words(label(attribute)),
-                        measured(entry, "present", 1),
-                        measured(entry, "absent", 1),
-                        Cell(f"{gap:.1f}", gap),
-                    ],
-                )
-            )
-    if not lines:
+    known = [(row, _gaps(row)) for row in rows]
+    names = list(dict.fromkeys(a for _, gaps in known for a in gaps))
+    if not names:
         return "Accuracy per group of people: not measured."
-    worst = max(lines, key=lambda line: float(line.cells[-1].key or 0))
-    heads = ["Method", "Attribute", "Top-1 %, present", "Top-1 %, absent", "Gap, points"]
+    lines = []
+    for row, gaps in known:
+        if not gaps:
+            continue
+        widest = max(gap for gap, _, _ in gaps.values())
+        cells = [Cell(f"{widest:.1f}", widest)]
+        for name in names:
+            if name not in gaps:
+                cells.append(Cell(""))
+                continue
+            gap, present, absent = gaps[name]
+            each = f'<span class="in">{present:.1f} / {absent:.1f}</span>'
+            cells.append(Cell(f"{gap:.1f}{each}", gap))
+        lines.append(Row(header_of(row), row["name"], cells))
+    gap, method, attribute = max((gaps[a][0], row["name"], a) for row, gaps in known for a in gaps)
+    heads = ["Method", "Widest gap", *(escape(label(a)) for a in names)]
     body = (
-        "<p>Top-1 among the test clips of people who have the attribute and of those who have "
-        "not: whether the action is kept for some and lost for others. The widest gap is "
-        f"{worst.cells[-1].html} points: {escape(label(worst.name))}, "
-        f"{escape(str(worst.cells[0].key))}.</p>"
-        f"{table('groups-table', 'Accuracy per group of people', heads, lines)}"
+        "<p>Whether the action is kept for some people and lost for others: the gap, in points, "
+        "between top-1 among the clips of people with an attribute and of those without it, and "
+        f"below it both. The widest is {gap:.1f} points: {escape(label(method))}, "
+        f"{escape(label(attribute))}.</p>"
+        f"{table('groups-table', 'Accuracy per group of people', heads, lines, kind='methods')}"
     )
     return Section("groups", "For whom the action is kept", body)
+
+
+def _gaps(row: dict[str, Any]) -> dict[str, tuple[float, float, float]]:
+    """Attribute to the gap of its two groups, and top-1 with it and without it."""
+    found = {}
+    for name, entry in entries(row.get("groups")).items():
+        present, absent = number(entry.get("present")), number(entry.get("absent"))
+        if present is not None and absent is not None:
+            found[name] = (abs(present - absent), present, absent)
+    return found
 
 
 def _seeds(entry: dict[str, Any], key: str, decimals: int) -> Cell:
