@@ -188,7 +188,7 @@ def test_the_last_step_decides(entries, inside, rising, data, epochs):
 def test_the_strongest_attacker_counts_at_each_point():
     row = {
         "name": "x",
-        "budget": [*budget((1, 4, 0.4), (1, 4, 0.6), (4, 4, 0.5)), "x", {"data": 1}],
+        "budget": [*budget((1, 4, 0.6), (1, 4, 0.4), (4, 4, 0.5)), "x", {"data": 1}],
     }
     assert points(row) == {(1.0, 4): 0.6, (4.0, 4): 0.5}
     (panel,) = curves(row)

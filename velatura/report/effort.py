@@ -106,7 +106,7 @@ def curves(row: dict[str, Any]) -> list[dict[str, Any]]:
             ("Longer training", "epochs", "\u00d7 the data"),
         ]
     ):
-        traces = []
+        traces: list[dict[str, Any]] = []
         fixed = sorted({key[1 - along] for key in found})
         for i, other in enumerate(fixed):
             line = sorted((key[along], v) for key, v in found.items() if key[1 - along] == other)

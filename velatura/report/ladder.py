@@ -232,10 +232,10 @@ def _panel(
         "hovertext": hover,
         "hovertemplate": "%{hovertext}<extra></extra>",
     }
-    lines = [] if guess is None else [_upright(guess, "solid")]
+    uprights = [] if guess is None else [_upright(guess, "solid")]
     floor = next((ap for r, ap in zip(known, aps, strict=True) if r.code == "A1"), None)
     if floor is not None:
-        lines.append(_upright(floor, "dot"))
+        uprights.append(_upright(floor, "dot"))
     said = ", ".join(f"{r.code} {ap:.1f}" for r, ap in zip(known, aps, strict=True))
     low = f"; guessing {guess:.1f}" if guess is not None else ""
     return {
@@ -245,7 +245,7 @@ def _panel(
         "layout": {
             "bargap": 0.28,
             "showlegend": False,
-            "shapes": lines,
+            "shapes": uprights,
             "xaxis": {"range": [least, 101], "dtick": 20},
             "yaxis": {"autorange": "reversed", "ticks": "", "type": "category"},
         },

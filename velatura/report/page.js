@@ -195,8 +195,7 @@ document.getElementById("published")?.addEventListener("click", (event) => {
 // what is not known goes to the end.
 const say = (text) => { document.getElementById("said").textContent = text; };
 document.querySelectorAll("table.sortable").forEach((table) => {
-  const body = table.tBodies[0], given = [...body.querySelectorAll("tr.given")];
-  const rows = [...body.rows].filter((row) => !given.includes(row));
+  const body = table.tBodies[0], rows = [...body.querySelectorAll("tr:not(.given)")];
   const keyOf = (row, column) =>
     column === 0 ? row.cells[0].textContent.trim() : row.cells[column].dataset.key;
   const compare = (a, b) => {
@@ -213,7 +212,7 @@ document.querySelectorAll("table.sortable").forEach((table) => {
     const known = rows.filter((row) => keyOf(row, column));
     known.sort((a, b) => sign * compare(keyOf(a, column), keyOf(b, column)));
     const unknown = rows.filter((row) => !known.includes(row));
-    body.append(...given, ...(way === "none" ? rows : [...known, ...unknown]));
+    body.append(...(way === "none" ? rows : [...known, ...unknown]));
     say(way === "none" ? "as it was" : `sorted by ${head.textContent}, ${way}`);
   });
 });
