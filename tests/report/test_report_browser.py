@@ -11,6 +11,7 @@ from velatura.report.page import write_report
 pytestmark = pytest.mark.browser
 
 WAIT = "new Promise((done) => setTimeout(done, 250))"
+DARK = {"name": "prefers-color-scheme", "value": "dark"}
 NAMES = "[...document.querySelectorAll('#table tbody tr')].map((r) => r.dataset.name)"
 
 
@@ -194,7 +195,14 @@ def test_on_paper(page):
     assert page.run("document.getElementById('trade-off').clientWidth") <= 680
     assert page.run("document.querySelector('nav').offsetParent") is None
     page.run("dispatchEvent(new Event('afterprint'))")
-    page.ask("Emulation.setEmulatedMedia", media="")
+    page.ask("Emulation.setEmulatedMedia", media="", features=[DARK])
+    ink = "getComputedStyle(document.documentElement).getPropertyValue('--ink')"
+    dark = page.run(ink)
+    page.run("dispatchEvent(new Event('beforeprint'))")  # while the screen is still dark
+    assert page.run(ink) != dark
+    page.run("dispatchEvent(new Event('afterprint'))")
+    assert page.run(ink) == dark
+    page.ask("Emulation.setEmulatedMedia", media="", features=[])
     paper = page.printed(page.folder / "report.pdf").read_bytes()
     assert paper.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", paper)) > 3

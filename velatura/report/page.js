@@ -114,7 +114,7 @@ function attributes() {
     .map((t) => t.type === "bar" ? t : { ...t, marker: { ...t.marker, size: 12 + 8 * count } });
   const many = traces[marks].y.length;
   box.style.height = `${many * (18 + 13 * count) + 70}px`;
-  draw(box, { data: shown, layout: data.attributes.layout }, narrow() ? { margin: { l: 8, r: 8 } } : {});
+  draw(box, { data: shown, layout: data.attributes.layout }, narrow() ? { margin: { l: 8, r: 8 }, xaxis: { dtick: 20 } } : {});
 }
 
 // Small figures beside each other: as many of the cards as there are panels.
@@ -246,7 +246,10 @@ new ResizeObserver(() => {
   clearTimeout(waiting);
   waiting = setTimeout(drawAll, 100);
 }).observe(document.body);
-// On paper all figures are drawn once more, as wide as the sheet.
-addEventListener("beforeprint", () => { document.body.classList.add("printing"); drawAll(); });
-addEventListener("afterprint", () => { document.body.classList.remove("printing"); drawAll(); });
+// On paper all figures are drawn once more, as wide as the sheet and in the light scheme.
+for (const [event, on] of [["beforeprint", true], ["afterprint", false]])
+  addEventListener(event, () => {
+    document.documentElement.classList.toggle("printing", on);
+    drawAll();
+  });
 document.documentElement.dataset.ready = "yes";
