@@ -33,8 +33,8 @@ ROWS: dict[str, tuple[str, float, float, float | None, float | None]] = {
 FITS = [(probe, seed) for probe in ("clip_cnn", "frame_cnn", "held_out") for seed in (0, 1)]
 
 
-def write(run: Path, rows: list[str] | None = None, replicates: int = 100) -> Path:
-    """Write a whole run folder; ``rows`` keeps only some of the demo's."""
+def write(run: Path, rows: list[str] | None = None, replicates: int = 100, schema: int = 1) -> Path:
+    """Write a whole run folder; ``rows`` keeps only some of the demo's, schema 2 has the ladder."""
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(PEOPLE), CLIPS)
     n = len(groups)
@@ -116,6 +116,8 @@ def write(run: Path, rows: list[str] | None = None, replicates: int = 100) -> Pa
             "it hides next to nothing from fresh attackers.",
         ],
     }  # fmt: skip
+    if schema == 2:
+        add_ladder(summary)
     run.mkdir(parents=True, exist_ok=True)
     (run / "summary.json").write_text(json.dumps(summary, allow_nan=False))
     _write_records(run, summary)
@@ -125,6 +127,75 @@ def write(run: Path, rows: list[str] | None = None, replicates: int = 100) -> Pa
         if ROWS[name][0] in ("spact", "penalty", "constrained"):
             _write_log(run / "methods" / name / "log.jsonl", ROWS[name])
     return run
+
+
+def add_ladder(summary: dict) -> None:
+    """The keys of schema 2, invented so that every figure can be told from every other."""
+    chance, raw = summary["chance"]["cmap"], summary["rows"][0]["cmap"]
+    names = list(summary["rows"][0]["attributes"])
+    summary["schema"] = 2
+    floor = {"cmap": chance + 6.0, "L": 6.0 / (raw - chance)}
+    floor["attributes"] = {
+        a: {"ap": chance + 2.0 + k, "auroc": 52.0 + k} for k, a in enumerate(names)
+    }
+    summary["floor"] = floor
+    for row in summary["rows"]:
+        top = row["cmap"]
+        reads = [("A1p", chance + 4), ("A2", chance + 0.3 * (top - chance)),
+                 ("A3", chance + 0.85 * (top - chance)), ("A4", top),
+                 ("A5", chance + 0.6 * (top - chance))]  # fmt: skip
+        row["rungs"] = [
+            {
+                "rung": rung,
+                "cmap": value,
+                "cmap_interval": [value - 1.5, value + 1.5],
+                "L": (value - chance) / (raw - chance),
+                "L_interval": [(value - chance - 1.5) / (raw - chance),
+                               (value - chance + 1.5) / (raw - chance)],
+                "by": "table/0" if rung == "A1p" else row["strongest"],
+                "attributes": {a: {"ap": max(value - 4 + k, 1.0), "auroc": value} for k, a
+                               in enumerate(names)},
+            }
+            for rung, value in reads
+        ]  # fmt: skip
+        above = top - floor["cmap"]
+        row["headline"] = {"rung": "A4", "by": row["strongest"], "excess": above,
+                           "excess_interval": [above - 2, above + 2]}  # fmt: skip
+        for k, entry in enumerate(row["attributes"].values()):
+            prevalence = entry["prevalence"]
+            entry |= {
+                "ap_gain": (entry["ap"] - prevalence) / (100 - prevalence),
+                "balanced_accuracy": (50 + entry["auroc"]) / 2,
+                "information": 0.011 * k,
+                "within_action_auroc": entry["auroc"] - 1,
+                "f1": 0.501,
+                "f1_printed": 0.402,
+                "p": 0.004,
+                "p_holm": 0.036,
+            }
+        row["f1"], row["f1_printed"] = 0.612, 0.487
+        found = 1 + 0.5 * (top - chance)
+        row["identity"] = {
+            gallery: {"rank1": factor * found, "rank1_interval": [factor * found - 0.4,
+                      factor * found + 0.4], "chance": 1.0, "tar": {"0.01": 7.5, "0.001": 2.5}}
+            for gallery, factor in [("raw_to_anon", 1.0), ("anon_to_anon", 1.4),
+                                    ("recovered_to_raw", 0.6)]
+        }  # fmt: skip
+        row["inversion"] = {"psnr": 14 + 0.2 * (top - chance), "ssim": 0.31 + 0.01 * (top - chance)}
+        l_end = row["L"]
+        rising = 0.2 if row["name"] == "constrained" else 0.005
+        row["budget"] = [
+            {"data": data, "epochs": epochs, "by": "frame_cnn/0", "cmap": 50.0,
+             "L": l_end * share - (0.015 if epochs == 1 else 0) + (rising if data == 4 else 0)}
+            for data, share in [(0.25, 0.6), (1, 1.0), (4, 1.0)] for epochs in (1, 4)
+        ]  # fmt: skip
+        row["targets"] = {
+            "r3d": {"top1": row["top1_seeds"], "U": [row["U"], row["U"]]},
+            "mvit": {"top1": [row["top1"] - 3.0], "U": [row["U"] - 0.04]},
+        }
+        row["plugin"] = {"r3d": 0.7 * row["top1"], "mvit": 0.6 * row["top1"]}
+        row["groups"] = {a: {"present": row["top1"] - k, "absent": row["top1"] + k / 2}
+                         for k, a in enumerate(names)}  # fmt: skip
 
 
 def _write_records(run: Path, summary: dict) -> None:
@@ -220,4 +291,4 @@ def _write_log(
 if __name__ == "__main__":
     import sys
 
-    print(write(Path(sys.argv[1]), replicates=1000))
+    print(write(Path(sys.argv[1]), replicates=1000, schema=2))

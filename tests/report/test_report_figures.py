@@ -16,7 +16,7 @@ def test_trade_off_draws_every_row_where_its_numbers_are(summary):
     spec = figures.trade_off(summary)
     drawn = {}
     for trace in spec["data"]:
-        for i, text in enumerate(trace["hovertext"]):
+        for i, text in enumerate(trace.get("hovertext", ())):
             drawn[text.split("</b>")[0].removeprefix("<b>")] = (trace, i)
     assert drawn["ideal"][0]["x"] == [0]
     assert drawn["ideal"][0]["y"] == [1]

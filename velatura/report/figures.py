@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from velatura.report.findings import family, label
-from velatura.report.run import number, span
+from velatura import frontier
+from velatura.report.findings import compete, family, label
+from velatura.report.run import entries, number, span
 from velatura.report.tables import value_text
 
 __all__ = ["FAMILY_NAMES", "attributes", "curves", "row_colours", "trade_off"]
@@ -34,6 +35,7 @@ SYMBOLS = {
     "supervised": "circle",
     "learned": "triangle-up",
 }
+MAX_POINTS = 400  # of a training curve: more than the screen has room for
 SHADES = 3
 TERMS = {"loss": "@ink", "target": "@keep", "budget": "@leak", "penalty": "@fixed"}
 OTHER_COLOURS = ["@supervised", "@self-supervised", "@learned", "@fixed", "@keep", "@leak"]
@@ -88,6 +90,7 @@ def trade_off(summary: dict[str, Any]) -> Figure:
                 "hovertemplate": "%{hovertext}<extra></extra>",
             }
         )
+    traces.insert(0, _front(compete(shown)))
     xs = [x for r in shown for x in (r["L"], *(span(r.get("L_interval")) or ()))] + [0.0, 1.0]
     ys = [y for r in shown for y in (r["U"], *(span(r.get("U_interval")) or ()))] + [0.0, 1.0]
     traces.insert(
@@ -142,17 +145,37 @@ def trade_off(summary: dict[str, Any]) -> Figure:
     }
 
 
+def _front(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The edge of what the anonymizers dominate, as stairs: points between them nobody has."""
+    us, ls = [float(r["U"]) for r in rows], [float(r["L"]) for r in rows]
+    on = frontier.pareto(us, ls) if rows else []
+    xs, ys = [ls[i] for i in on], [us[i] for i in on]
+    if on:
+        xs, ys = [xs[0], *xs, max(1.0, xs[-1])], [min(0.0, ys[0]), *ys, ys[-1]]
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "front",
+        "x": xs,
+        "y": ys,
+        "line": {"shape": "hv", "color": "@keep", "width": 1.4},
+        "fill": "tozeroy",
+        "fillcolor": "@shade",
+        "hoverinfo": "skip",
+    }
+
+
 def attributes(summary: dict[str, Any]) -> Figure:
     """For each row, the strongest attacker's AP of each attribute, from its prevalence up.
 
     One trace per row (the page shows some of them) and one with the prevalence marks. A bar
     begins at the prevalence: its length is what the attacker knows beyond guessing.
     """
-    names = list(dict.fromkeys(a for r in summary["rows"] for a in _entries(r)))
+    names = list(dict.fromkeys(a for r in summary["rows"] for a in entries(r.get("attributes"))))
     traces: list[dict[str, Any]] = []
     chance: dict[str, float] = {}
     for row, colour in zip(summary["rows"], row_colours(summary["rows"]), strict=True):
-        found = _entries(row)
+        found = entries(row.get("attributes"))
         known = [
             a
             for a in names
@@ -269,6 +292,8 @@ def _series(
         if player is None or line.get("player") == player
         if (x := number(line.get("step"))) is not None and (y := number(line.get(key))) is not None
     ]
+    step = -(-len(pairs) // MAX_POINTS)  # the last one stays, whatever is left out
+    pairs = pairs[::-1][:: step or 1][::-1]
     return [x for x, _ in pairs], [y for _, y in pairs]
 
 
@@ -348,10 +373,3 @@ def _attribute_hover(row: dict[str, Any], name: str, entry: dict[str, Any]) -> s
         + (f" ({inside})" if inside else "")
         + f"<br>AUROC {auroc} %<br>prevalence {entry['prevalence']:.1f} %<br>attacker {attacker}"
     )
-
-
-def _entries(row: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    found = row.get("attributes")
-    if not isinstance(found, dict):
-        return {}
-    return {str(k): v for k, v in found.items() if isinstance(v, dict)}

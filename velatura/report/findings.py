@@ -7,7 +7,17 @@ from typing import Any
 
 from velatura.report.run import number, span
 
-__all__ = ["ENOUGH", "best", "family", "headline", "label", "leaders", "percent"]
+__all__ = [
+    "ENOUGH",
+    "best",
+    "compete",
+    "family",
+    "headline",
+    "label",
+    "leaders",
+    "listed",
+    "percent",
+]
 
 ENOUGH = 0.8
 """U from which a method is said to keep the action; the demo asks the same."""
@@ -62,14 +72,14 @@ def leaders(rows: Sequence[dict[str, Any]], key: str, highest: bool) -> set[str]
 
 def best(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """The row that leaks least among those that keep the action (U of at least ENOUGH)."""
-    able = [r for r in _measured(rows) if r["U"] >= ENOUGH]
+    able = [r for r in compete(rows) if r["U"] >= ENOUGH]
     return min(able, key=lambda r: float(r["L"]), default=None)
 
 
 def headline(summary: dict[str, Any]) -> tuple[str, list[str]]:
     """One sentence for the top of the page, and the sentences that qualify it."""
     rows = summary["rows"]
-    measured = _measured(rows)
+    measured = compete(rows)
     if not rows:
         return "Nothing has been measured yet.", []
     if not measured:
@@ -108,7 +118,7 @@ def headline(summary: dict[str, Any]) -> tuple[str, list[str]]:
         below = [_name(r, False) for r in measured if r["L"] < bottom - 0.02 and r["U"] > 0.5]
         if below:
             notes.append(
-                f"{_listed(below).capitalize()}: leakage lies below what the action alone reveals "
+                f"{listed(below).capitalize()}: leakage lies below what the action alone reveals "
                 f"({percent(bottom)}), so the attackers of this run were too weak there."
             )
     return title, notes
@@ -122,7 +132,7 @@ def _against_the_rest(winner: dict[str, Any], measured: Sequence[dict[str, Any]]
     tied = leaders([winner, *rivals], "L", highest=False) - {winner["name"]}
     among = f"Among the methods that keep at least {percent(ENOUGH)} of the action"
     if tied:
-        names = _listed([label(n) for n in sorted(tied)])
+        names = listed([label(n) for n in sorted(tied)])
         return f"{among}, this run does not tell it apart from {names}: the intervals overlap."
     second = min(rivals, key=lambda r: float(r["L"]))
     return (
@@ -131,8 +141,8 @@ def _against_the_rest(winner: dict[str, Any], measured: Sequence[dict[str, Any]]
     )
 
 
-def _measured(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that compete: no references, and both numbers known."""
+def compete(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that compete: no references, and both U and L known."""
     return [
         r
         for r in rows
@@ -147,5 +157,6 @@ def _name(row: dict[str, Any], capital: bool = True) -> str:
     return text[:1].upper() + text[1:] if capital else text
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Several names as one phrase: "a, b and c"."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

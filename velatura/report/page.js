@@ -88,8 +88,11 @@ function namesBeside(box, spec) {
 function tradeOff() {
   const box = document.getElementById("trade-off");
   if (!box) return;
-  const spec = data.trade_off, more = narrow()
-    ? { margin: { l: 40, r: 6, t: 8, b: 40 } } : {};
+  const more = narrow() ? { margin: { l: 40, r: 6, t: 8, b: 40 } } : {};
+  let spec = data.trade_off;
+  if (document.getElementById("published").ariaPressed === "true")
+    spec = { ...spec, data: [...spec.data, data.published.trace],
+      meta: { ...spec.meta, labels: [...spec.meta.labels, ...(narrow() ? [] : data.published.labels)] } };
   draw(box, spec, more);
   const notes = namesBeside(box, spec);
   notes.push({ x: 1, xref: "paper", y: 0, text: "chance", showarrow: false, xanchor: "right",
@@ -111,23 +114,50 @@ function attributes() {
     .map((t) => t.type === "bar" ? t : { ...t, marker: { ...t.marker, size: 12 + 8 * count } });
   const many = traces[marks].y.length;
   box.style.height = `${many * (18 + 13 * count) + 70}px`;
-  draw(box, { data: shown, layout: data.attributes.layout }, narrow() ? { margin: { l: 8, r: 8 } } : {});
+  draw(box, { data: shown, layout: data.attributes.layout }, narrow() ? { margin: { l: 8, r: 8 }, xaxis: { dtick: 20 } } : {});
 }
+
+// Small figures beside each other: as many of the cards as there are panels.
+function panels(id, list, more) {
+  document.querySelectorAll(`#${id} .card`).forEach((card, i) => {
+    card.hidden = i >= list.length;
+    if (i >= list.length) return;
+    const { title, summary } = list[i], box = card.querySelector(".plot");
+    card.querySelector("h3").textContent = title;
+    box.ariaLabel = summary || title;
+    draw(box, list[i], more);
+  });
+}
+const LEGEND = {
+  margin: { l: 44, r: 10, t: 30, b: 40 }, legend: { y: 1.02, yanchor: "bottom", font: { size: 12 } },
+};
 
 function curves() {
   const chosen = document.querySelector("#curve-rows button[aria-pressed='true']");
-  if (!chosen) return;
-  const panels = data.curves[Number(chosen.dataset.index)];
-  document.querySelectorAll("#panels .card").forEach((card, i) => {
-    card.hidden = i >= panels.length;
-    if (i >= panels.length) return;
-    card.querySelector("h3").textContent = panels[i].title;
-    draw(card.querySelector(".plot"), panels[i],
-      { margin: { l: 44, r: 10, t: 30, b: 40 }, legend: { y: 1.02, yanchor: "bottom", font: { size: 12 } } });
-  });
+  if (chosen) panels("panels", data.curves[Number(chosen.dataset.index)], LEGEND);
 }
 
-function drawAll() { tradeOff(); attributes(); curves(); }
+// Of texts that are there for every row, the one of the row that a select names.
+function showOf(select) {
+  document.querySelectorAll(`[data-of="${select.id}"] > *`)
+    .forEach((shown) => { shown.hidden = shown.dataset.index !== select.value; });
+}
+
+function ladder() {
+  const row = document.getElementById("ladder-row");
+  if (!row) return;
+  panels("ladder-panels", data.ladder[row.value], { margin: { l: 8, r: 12, t: 4, b: 26 } });
+  showOf(row);
+}
+
+function effort() {
+  const row = document.getElementById("effort-row");
+  if (!row) return;
+  panels("effort-panels", data.effort[row.value], LEGEND);
+  showOf(row);
+}
+
+function drawAll() { tradeOff(); ladder(); attributes(); effort(); curves(); }
 
 // Buttons: one of a group ("one"), or any of them ("any").
 function buttons(id, kind, then) {
@@ -150,6 +180,52 @@ buttons("examples", "one", (button) => {
 buttons("attribute-rows", "any", attributes);
 buttons("curve-rows", "one", curves);
 
+document.getElementById("ladder-row")?.addEventListener("change", ladder);
+document.getElementById("effort-row")?.addEventListener("change", effort);
+
+document.getElementById("published")?.addEventListener("click", (event) => {
+  const button = event.currentTarget, on = button.ariaPressed !== "true";
+  button.ariaPressed = String(on);
+  document.getElementById("published-points").hidden = !on;
+  document.querySelector(".legend .published").hidden = !on;
+  tradeOff();
+});
+
+// Tables: a heading sorts upwards, then downwards, then as it was. What is given stays on top, and
+// what is not known goes to the end.
+const say = (text) => { document.getElementById("said").textContent = text; };
+document.querySelectorAll("table.sortable").forEach((table) => {
+  const body = table.tBodies[0], rows = [...body.querySelectorAll("tr:not(.given)")];
+  const keyOf = (row, column) =>
+    column === 0 ? row.cells[0].textContent.trim() : row.cells[column].dataset.key;
+  const compare = (a, b) => {
+    const x = Number(a), y = Number(b);
+    return Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b) : x - y;
+  };
+  table.tHead.addEventListener("click", (event) => {
+    const head = event.target.closest("button")?.parentElement;
+    if (!head) return;
+    const way = { ascending: "descending", descending: "none" }[head.ariaSort] || "ascending";
+    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+    if (way !== "none") head.ariaSort = way;
+    const column = head.cellIndex, sign = way === "descending" ? -1 : 1;
+    const known = rows.filter((row) => keyOf(row, column));
+    known.sort((a, b) => sign * compare(keyOf(a, column), keyOf(b, column)));
+    const unknown = rows.filter((row) => !known.includes(row));
+    body.append(...(way === "none" ? rows : [...known, ...unknown]));
+    say(way === "none" ? "as it was" : `sorted by ${head.textContent}, ${way}`);
+  });
+});
+
+document.getElementById("filter")?.addEventListener("input", (event) => {
+  const wanted = event.target.value.trim().toLowerCase();
+  document.querySelectorAll("table.methods tbody tr:not(.given)").forEach((row) => {
+    row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);
+  });
+  const rows = [...document.querySelectorAll("#table tbody tr:not(.given)")];
+  say(`${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`);
+});
+
 const play = document.getElementById("play");
 if (play) {
   const set = (running) => {
@@ -170,4 +246,10 @@ new ResizeObserver(() => {
   clearTimeout(waiting);
   waiting = setTimeout(drawAll, 100);
 }).observe(document.body);
+// On paper all figures are drawn once more, as wide as the sheet and in the light scheme.
+for (const [event, on] of [["beforeprint", true], ["afterprint", false]])
+  addEventListener(event, () => {
+    document.documentElement.classList.toggle("printing", on);
+    drawAll();
+  });
 document.documentElement.dataset.ready = "yes";

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from velatura.errors import BadInput
 
-__all__ = ["Run", "number", "read_run", "read_summary", "span"]
+__all__ = ["Run", "entries", "mapping", "number", "read_run", "read_summary", "span"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +133,16 @@ def span(value: Any) -> tuple[float, float] | None:
         return None
     low, high = number(value[0]), number(value[1])
     return None if low is None or high is None else (low, high)
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """A dictionary, or an empty one for anything else."""
+    return {str(k): v for k, v in value.items()} if isinstance(value, dict) else {}
+
+
+def entries(value: Any) -> dict[str, dict[str, Any]]:
+    """A dictionary of dictionaries; whatever else it holds is left out."""
+    return {k: v for k, v in mapping(value).items() if isinstance(v, dict)}
 
 
 def _read_sheet(
