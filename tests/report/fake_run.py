@@ -108,7 +108,7 @@ def write(run: Path, rows: list[str] | None = None, replicates: int = 100, schem
                  "train_people": 300, "test_people": PEOPLE},
         "chance": metrics.chance_levels(attributes, ACTIONS),
         "floor": metrics.summarize_floor(
-            train_actions, train_attributes, actions, attributes, raw_attackers
+            train_actions, train_attributes, actions, attributes, raw_attackers, ATTRIBUTES
         ),
         "rows": table,
         "sentences": [
@@ -118,6 +118,8 @@ def write(run: Path, rows: list[str] | None = None, replicates: int = 100, schem
     }  # fmt: skip
     if schema == 2:
         add_ladder(summary)
+    else:
+        take_ladder(summary)
     run.mkdir(parents=True, exist_ok=True)
     (run / "summary.json").write_text(json.dumps(summary, allow_nan=False))
     _write_records(run, summary)
@@ -127,6 +129,21 @@ def write(run: Path, rows: list[str] | None = None, replicates: int = 100, schem
         if ROWS[name][0] in ("spact", "penalty", "constrained"):
             _write_log(run / "methods" / name / "log.jsonl", ROWS[name])
     return run
+
+
+def take_ladder(summary: dict) -> None:
+    """As summaries were before schema 2."""
+    summary["floor"].pop("attributes")
+    for row in summary["rows"]:
+        for key in ("headline", "rungs", "f1", "f1_printed", "targets", "groups"):
+            row.pop(key, None)
+        for entry in row["attributes"].values():
+            kept = ("ap", "ap_interval", "auroc", "prevalence", "attacker")
+            for key in set(entry) - set(kept):
+                del entry[key]
+        for entry in row["attackers"].values():
+            for key in ("seeds", "f1", "f1_printed"):
+                del entry[key]
 
 
 def add_ladder(summary: dict) -> None:

@@ -140,7 +140,7 @@ def test_published_points_come_and_go(page):
     names = (
         "[...document.querySelectorAll('#trade-off .annotation-text')].map((t) => t.textContent)"
     )
-    assert "SPAct" in page.run(names)
+    assert "SPACT" in page.run(names)
     page.press(" ")
     page.run(WAIT)
     assert (page.run(points), page.run(hidden)) == (len(ROWS) + 1, True)

@@ -75,8 +75,8 @@ def test_no_front_without_anonymizers():
 def test_published_points_are_divided_by_their_own_raw():
     found = {p["label"]: p for p in printed()}
     chance = 100 / 101
-    assert found["SPAct"]["U"] == pytest.approx((62.03 - chance) / (62.3 - chance), abs=1e-6)
-    assert found["SPAct"]["L"] == pytest.approx((57.43 - 24.78) / (64.41 - 24.78))
+    assert found["SPACT"]["U"] == pytest.approx((62.03 - chance) / (62.3 - chance), abs=1e-6)
+    assert found["SPACT"]["L"] == pytest.approx((57.43 - 24.78) / (64.41 - 24.78))
     penalty = found["Penalty, B = 0.3"]
     assert penalty["U"] == pytest.approx((78.26 - chance) / (78.88 - chance), abs=1e-6)
     assert len(found) == 11
