@@ -237,7 +237,7 @@ def test_people_who_are_shown_are_found(raw: Splits, knows: torch.nn.Module):
         # 24 x 11 pairs of different people: enough for a hundredth, not for a thousandth.
         assert one["tar"]["0.01"] is not None
         assert one["tar"]["0.001"] is None
-    # Two epochs' worth of clips for both, and one for the released alone.
+    # Four epochs, of 16 steps over both parts and of 8 over the released one.
     assert told == [(n, 4 * 16 + 4 * 8) for n in range(1, 97)]
 
 

@@ -92,7 +92,7 @@ def seen_by_training(
 
     monkeypatch.setattr(inversion.F, "l1_loss", noted)
     cfg = inversion.Config(steps=steps, width=4, batch=3)
-    fit_inverter(raw, raw, window, 0, FABRIC, cfg)
+    fit_inverter(replace(raw), raw, window, 0, FABRIC, cfg)
     return pairs
 
 

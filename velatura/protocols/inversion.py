@@ -175,8 +175,8 @@ def fit_inverter(
             windows.random(part, items, together, generator(seed, "pair starts", step))
             for part in (released, raw)
         ]
-        cut = _cut(pair[0].shape[-2:], window.size, generator(seed, "pair cuts", step))
-        given, wanted = (part[cut].to(fabric.device).float().div(255) for part in pair)
+        cut = _cut(raw.frames.shape[-2:], window.size, generator(seed, "pair cuts", step))
+        given, wanted = (part[..., *cut].to(fabric.device).float().div(255) for part in pair)
         with fabric.autocast():
             found = net(given)
         loss = F.l1_loss(found.float(), wanted)
@@ -203,14 +203,16 @@ def _same_items(one: ClipSet, other: ClipSet) -> None:
         )
 
 
-def _cut(picture: tuple[int, ...], size: int, draw: torch.Generator) -> tuple[Any, slice, slice]:
+def _cut(picture: tuple[int, ...], size: int, draw: torch.Generator) -> tuple[slice, slice]:
     """Where in its pictures a step looks: all of them, or a square somewhere on the grid."""
-    spans = []
-    for length in picture:
+
+    def span(length: int) -> slice:
         places = max(length - size, 0) // GRID + 1
         start = GRID * int(torch.randint(places, (), generator=draw))
-        spans.append(slice(start, start + size))
-    return (..., *spans)
+        return slice(start, start + size)
+
+    height, width = picture
+    return span(height), span(width)
 
 
 def _shape(progress: float) -> float:

@@ -64,7 +64,8 @@ def through_codec(
 
 def _encoded(images: np.ndarray, encoder: str, crf: float, fps: float) -> list[av.Packet]:
     """Packets of (T, H, W, 3), both sides even."""
-    context = av.VideoCodecContext.create(encoder, "w")
+    context = av.CodecContext.create(encoder, "w")
+    assert isinstance(context, av.VideoCodecContext)
     context.height, context.width = images.shape[1:3]
     context.pix_fmt = "yuv420p"
     context.framerate = Fraction(fps).limit_denominator(100_000)
@@ -87,7 +88,8 @@ def _encoded(images: np.ndarray, encoder: str, crf: float, fps: float) -> list[a
 
 def _decoded(packets: list[av.Packet], decoder: str) -> list[np.ndarray]:
     """(H, W, 3) uint8 RGB of every frame, in the order shown."""
-    context = av.VideoCodecContext.create(decoder, "r")
+    context = av.CodecContext.create(decoder, "r")
+    assert isinstance(context, av.VideoCodecContext)
     context.thread_count = 1
     scaler = VideoReformatter()
     frames = [frame for packet in packets for frame in context.decode(packet)]
