@@ -286,6 +286,6 @@ def test_records_hold_both_and_nothing_where_nothing_was_measured():
     psnr, ssim = inversion.measurements(row, tiny.noise(), {"x": 1})
     assert (psnr.metric, psnr.value, psnr.unit) == ("psnr", None, "dB")
     assert (ssim.metric, ssim.value, ssim.row, ssim.seed, ssim.groups) == (
-        "ssim", 0.5, "blur", 3, 6,
+        "ssim", 0.5, "blur", -1, 6,
     )  # fmt: skip
     assert inversion.measurements({"name": "blur"}, tiny.noise(), {}) == []
