@@ -208,6 +208,15 @@ def test_a_large_run_stays_below_ten_megabytes(tmp_path):
     assert path.read_text().count("{--strip:") >= 25
 
 
+def test_pictures_give_way_to_numbers(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "LIMIT", len(page._plotly()) + 500_000)
+    html = write_report(finished, tmp_path / "x.html").read_text()
+    assert "its pictures hold every" in html
+    assert len(html) < page.LIMIT
+    monkeypatch.setattr(page, "LIMIT", 1000)
+    assert "they are left out" in write_report(finished, tmp_path / "y.html").read_text()
+
+
 # Colours
 
 

@@ -202,12 +202,10 @@ def _panel(
     insides = [span(panel[r.code].get("ap_interval")) for r in known]
     ticks = [f"<b>{escape(r.code)} \u25c2</b>" if r.headline else escape(r.code) for r in known]
     hover = []
-    for rung, ap, inside in zip(known, aps, insides, strict=True):
+    for ap, inside in zip(aps, insides, strict=True):
         _, between = value_text({"x": ap, "x_interval": inside}, "x", 1)
-        lines = [f"<b>{escape(_long(rung.code))}</b>", f"{ap:.1f}\u202f%"]
-        lines[1] += f" ({between})" if between else ""
-        hover.append("<br>".join(lines + ([escape(fit_name(rung.by))] if rung.by else [])))
-    bars = {
+        hover.append(f"{ap:.1f}\u202f%" + (f" ({between})" if between else ""))
+    bars: dict[str, Any] = {
         "type": "bar",
         "orientation": "h",
         "y": ticks,
@@ -219,8 +217,11 @@ def _panel(
             "pattern": {"shape": ["/" if r.code in FLOORS else "" for r in known]},
             "line": {"color": "@ink", "width": [2 if r.headline else 0 for r in known]},
         },
-        "error_x": {
-            "visible": any(insides),
+        "hovertext": hover,
+        "hovertemplate": "%{y} %{hovertext}<extra></extra>",
+    }
+    if any(insides):
+        bars["error_x"] = {
             "type": "data",
             "symmetric": False,
             "array": [s[1] - ap if s else 0 for s, ap in zip(insides, aps, strict=True)],
@@ -228,10 +229,7 @@ def _panel(
             "color": "@ink",
             "thickness": 1.2,
             "width": 3,
-        },
-        "hovertext": hover,
-        "hovertemplate": "%{hovertext}<extra></extra>",
-    }
+        }
     uprights = [] if guess is None else [_upright(guess, "solid")]
     floor = next((ap for r, ap in zip(known, aps, strict=True) if r.code == "A1"), None)
     if floor is not None:

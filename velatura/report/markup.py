@@ -92,8 +92,18 @@ TEXT = ' class="text"'
 GIVEN = ' class="given"'
 
 
+def _short(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {k: _short(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_short(v) for v in value]
+    return value
+
+
 def _cell(cell: Cell) -> str:
-    key = "" if cell.key is None else f' data-key="{escape(str(cell.key))}"'
+    key = "" if cell.key is None else f' data-key="{escape(str(_short(cell.key)))}"'
     kind = f' class="{cell.kind}"' if cell.kind else ""
     return f"<td{kind}{key}>{cell.html}</td>"
 
@@ -160,6 +170,6 @@ def truth(value: bool) -> str:
 
 
 def embedded(data: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    """JSON that cannot end the script element it stands in; six digits are enough to draw."""
+    text = json.dumps(_short(data), allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -23,7 +23,7 @@ from velatura.report.identity import identity
 from velatura.report.ladder import excess, ladder
 from velatura.report.making import learnt, made
 from velatura.report.markup import Section, embedded
-from velatura.report.pictures import Pictures, wall
+from velatura.report.pictures import ROOM, Pictures, wall
 from velatura.report.published import points, published
 from velatura.report.results import results
 from velatura.report.run import Run, mapping, number, read_run
@@ -32,6 +32,9 @@ from velatura.report.trade_off import trade_off
 from velatura.report.utility import utility
 
 __all__ = ["write_report"]
+
+LIMIT = 9_800_000
+"""Bytes that the page may take; pictures get what the numbers leave of it."""
 
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
@@ -79,7 +82,6 @@ def render(run: Run) -> str:
     """The whole page as text."""
     summary = run.summary
     rows: list[dict[str, Any]] = summary["rows"]
-    pictures = Pictures(run)
     names, drawn = _curves(run)
     bars = figures.attributes(summary)
     rungs, climbed = ladder(summary)
@@ -93,7 +95,6 @@ def render(run: Run) -> str:
         attacks(summary),
         *identity(rows),
         *utility(rows),
-        wall(rows, pictures),
         learnt(names, drawn),
         made(run),
     ]
@@ -105,6 +106,10 @@ def render(run: Run) -> str:
         "effort": saturation,
         "curves": drawn,
     }
+    numbers, script = embedded(data), _plotly()
+    room = LIMIT - len(numbers) - len(script) - sum(len(str(part).encode()) for part in parts)
+    pictures = Pictures(run, min(ROOM, max(room, 0)))
+    parts.insert(-2, wall(rows, pictures))
     sections = [part for part in parts if isinstance(part, Section)]
     lacking = [*run.missing, *(part for part in parts if isinstance(part, str) and part)]
     body = [
@@ -128,8 +133,8 @@ def render(run: Run) -> str:
         '<link rel="icon" href="data:,">\n'
         f"<title>{title}</title>\n<style>\n{_asset('page.css')}{pictures.styles()}</style>\n"
         "</head>\n<body>\n" + "\n".join(body) + "\n"
-        f'<script id="data" type="application/json">{embedded(data)}</script>\n'
-        f"<script>{_plotly()}</script>\n<script>\n{_asset('page.js')}</script>\n"
+        f'<script id="data" type="application/json">{numbers}</script>\n'
+        f"<script>{script}</script>\n<script>\n{_asset('page.js')}</script>\n"
         "</body>\n</html>\n"
     )
 

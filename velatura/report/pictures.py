@@ -17,12 +17,12 @@ from velatura.report.markup import Section, truth
 from velatura.report.run import Run
 from velatura.report.tables import value_text
 
-__all__ = ["Pictures", "png", "wall"]
+__all__ = ["ROOM", "Pictures", "png", "wall"]
 
 MAX_EXAMPLES = 6
 MAX_FRAMES = 24
 ROOM = 3_500_000
-"""Bytes that the pictures may take, so that the whole page stays under 10 MB."""
+"""Bytes that the pictures take at most."""
 SMALLER = [(1, 6, 24), (1, 4, 16), (1, 3, 12), (2, 3, 12), (2, 2, 8), (3, 2, 8), (4, 1, 8)]
 """Every n-th pixel, most examples, most frames; the first that fits is taken."""
 

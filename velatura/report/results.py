@@ -109,9 +109,10 @@ def _with_excess(row: dict[str, Any]) -> dict[str, Any]:
 
 def _downloads(summary: dict[str, Any]) -> str:
     """The numbers of this page as files that lie inside it."""
+    plain = json.dumps(summary, separators=(",", ":"))
     kept = [
         ("table.csv", "CSV, every field", "text/csv", to_csv(summary)),
-        ("summary.json", "JSON, all there is", "application/json", json.dumps(summary, indent=1)),
+        ("summary.json", "JSON, all there is", "application/json", plain),
         ("table.md", "Markdown, for a text", "text/markdown", to_markdown(summary)),
     ]
     links = "".join(
