@@ -7,6 +7,7 @@ own ``forward``. On disk and in a release, intensities are bytes.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -93,6 +94,19 @@ class ClipSet:
     def label_names(self, labels: Labels) -> tuple[str, ...]:
         """What the outputs of a network that learns these labels stand for."""
         return self.action_names if labels == "actions" else self.attribute_names
+
+    def without(self, names: Collection[str]) -> ClipSet:
+        """The same items without the labels of some attributes, where it has any of them."""
+        kept = [k for k, name in enumerate(self.attribute_names) if name not in names]
+        if len(kept) == len(self.attribute_names):
+            return self
+        gone = "-".join(name for name in self.attribute_names if name in names)
+        return replace(
+            self,
+            attributes=self.attributes[:, kept],
+            attribute_names=tuple(self.attribute_names[k] for k in kept),
+            fingerprint=f"{self.fingerprint}-without-{gone}",
+        )
 
     def with_frames(self, frames: Frames, name: str, fingerprint: str) -> ClipSet:
         """The same items and labels with other pixels: what an anonymizer releases."""
