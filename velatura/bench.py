@@ -293,7 +293,7 @@ def data(people: int = 60) -> dict[str, Any]:
 # What attacks are timed on: the demo's networks and pictures, and less of everything else.
 FEW = [
     "data.train_people=60", "data.train_clips=6", "data.val_people=15", "data.test_people=30",
-    "evaluation.start_epochs=4", "evaluation.seeds=[0]",
+    "evaluation.start_epochs=8", "evaluation.seeds=[0]",
 ]  # fmt: skip
 
 

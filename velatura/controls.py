@@ -291,7 +291,7 @@ def work_attack(job: str, folder: str, name: str, rung: Rung, network: str, seed
         study.base.batches, 100 * study.base.seed + seed, fabric,
         lambda done, total: tell(job, done, total),
     )  # fmt: skip
-    state = {"scores": torch.from_numpy(np.ascontiguousarray(found.scores))}
+    state: dict[str, Any] = {"scores": torch.from_numpy(np.ascontiguousarray(found.scores))}
     if (name, rung) == ("raw", "A3"):
         state["network"] = found.weights
     path = score_path(root, name, rung, network, seed)
