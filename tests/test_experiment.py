@@ -82,8 +82,8 @@ def test_what_is_written_into_a_run_repeats_it(method: str):
     ("values", "sentence"),
     [
         ({"metod": {}}, r"No section named 'metod'\. Did you mean 'method'\? Available: "
-                        r"anonymizer, batches, budget, data, loop, method, private, seed, "
-                        r"start, target\."),
+                        r"anonymizer, batches, budget, data, held_out, loop, method, "
+                        r"private, seed, start, target\."),
         ({"method": {"name": "penalti"}}, r"No method plug-in named 'penalti'\. Did you mean "
                                           r"'penalty'\? Available: .*constrained, .*spact, .*\."),
         ({"anonymizer": {"name": "wnet"}}, r"No model plug-in named 'wnet'\..* "

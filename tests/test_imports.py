@@ -26,7 +26,7 @@ HOUSE = [
     "experiment floors",
     "study",
     "export",
-    "demo sweep",
+    "controls demo sweep",
     "bench",
     "cli",
 ]

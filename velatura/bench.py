@@ -7,29 +7,44 @@ ratio is of medians over rounds.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from velatura import jobs
+from velatura.config import read_toml
 from velatura.demo import demo_study
-from velatura.experiment import Run, build_budget, resolve, role_network
+from velatura.experiment import (
+    Run,
+    build_budget,
+    load_data,
+    open_release,
+    release,
+    resolve,
+    role_network,
+)
+from velatura.layout import Splits
 from velatura.losses import cross_entropy, nt_xent, rms_penalty
 from velatura.methods import penalty
-from velatura.training import loop
+from velatura.protocols import _fresh, privacy
+from velatura.study import Study, processes, resolve_study
+from velatura.training import fit, loop
 from velatura.training.batches import Batch
 from velatura.training.players import Players, prepare
 from velatura.training.seed import reseed
 
-__all__ = ["data", "train"]
+__all__ = ["attack", "data", "train"]
 
 
 # The paper's networks and a batch small enough for two cores; on a GPU, the paper's own batch.
@@ -246,9 +261,6 @@ def data(people: int = 60) -> dict[str, Any]:
         Clips and figures (people drawn in a frame) per second, and seconds for the demo's clips;
         then how fast real clips are fed, see :func:`velatura.data._store.bench.feeding`.
     """
-    import os
-    from dataclasses import replace
-
     from velatura.data import people as world
     from velatura.data._store.bench import feeding
 
@@ -278,7 +290,165 @@ def data(people: int = 60) -> dict[str, Any]:
     } | feeding()
 
 
-def run(what: str) -> dict[str, Any]:
-    """A benchmark by name: a function of this file."""
-    benches: dict[str, Callable[[], dict[str, Any]]] = {"train": train, "data": data}
+# What attacks are timed on: the demo's networks and pictures, and less of everything else.
+FEW = [
+    "data.train_people=60", "data.train_clips=6", "data.val_people=15", "data.test_people=30",
+    "evaluation.start_epochs=8", "evaluation.seeds=[0]",
+]  # fmt: skip
+
+
+class Attacker(NamedTuple):
+    """One fit of the bench: A3 learns for longer, A4 as who has begun elsewhere."""
+
+    rung: str
+    network: str
+    seed: int
+    epochs: int
+
+
+def attack(full: bool = False, workers: int = 0, sets: Sequence[str] = ()) -> dict[str, Any]:
+    """Attackers of rungs A3 and A4 on one learned row, as a study fits them and plainly.
+
+    Plainly, as public code does it: one attacker after the other, each with the frozen f_A in its
+    loop, so that every epoch, every look at the validation split and the test anonymize anew. Ours
+    releases once, in 8 bits, prepares the pixels as examiners do, and fits side by side. Both do
+    the same epochs on the same clips; starting processes and writing files is in ours.
+
+    f_A, and what A4 starts from, have random weights: the cost is that of trained ones.
+
+    Args:
+        full: the demo's own clips, epochs and seeds; plainly, that is long.
+        workers: of ours; 0 means as a study has them. Plainly, all threads work on one fit.
+
+    Returns:
+        Seconds of both sides and their ratio; of ours, seconds of the release. Then the same in
+        seconds of the processor, over all cores and processes: what work is saved, without what is
+        gained by doing it side by side.
+    """
+    study = demo_study(sets=[*([] if full else FEW), *sets])
+    fits = _attackers(study)
+    splits = load_data(study.base)
+    services = loop.fabric(study.base.loop)
+    seconds = {}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "config.toml").write_text(study.toml())
+        begin, spent = time.perf_counter(), _processor()
+        for part in splits:
+            release(_anonymizer(study), part, root / _file(part.name), services)
+        seconds["ours_release"] = time.perf_counter() - begin
+        todo = [
+            jobs.Job(" ".join(map(str, one)), "attack", _attack_release,
+                     {"folder": folder, "attacker": one})
+            for one in fits
+        ]  # fmt: skip
+        team = processes(study, workers)
+        for _ in jobs.run(todo, *team):
+            pass
+        seconds["ours"] = time.perf_counter() - begin
+        seconds["ours_processor"] = _processor() - spent
+    begin, spent = time.perf_counter(), _processor()
+    for one in fits:
+        _attack_plainly(study, splits, one, services)
+    seconds["plain"] = time.perf_counter() - begin
+    seconds["plain_processor"] = _processor() - spent
+    return {
+        "ours_seconds": seconds["ours"],
+        "ours_release_seconds": seconds["ours_release"],
+        "plain_seconds": seconds["plain"],
+        "ratio": seconds["plain"] / seconds["ours"],
+        "ours_processor_seconds": seconds["ours_processor"],
+        "plain_processor_seconds": seconds["plain_processor"],
+        "ratio_processor": seconds["plain_processor"] / seconds["ours_processor"],
+        "attackers": len(fits),
+        "clips": " + ".join(str(len(part)) for part in splits),
+        "epochs": " + ".join(str(e) for e in dict.fromkeys(one.epochs for one in fits)),
+        "workers": " x ".join(map(str, team)) + " threads",
+        "plain_threads": torch.get_num_threads(),
+        "precision": str(services._precision.precision),
+    }
+
+
+def _processor() -> float:
+    """Seconds that all cores have worked for this process, and for those it started that ended."""
+    return sum(os.times()[:4])
+
+
+def _attackers(study: Study) -> list[Attacker]:
+    """A3 first: the longest fits begin first, so that the last to end is a short one."""
+    cfg = study.evaluation
+    rungs = {"A3": cfg.start_epochs, "A4": cfg.learning("attributes").epochs}
+    return [
+        Attacker(rung, network, seed, epochs)
+        for rung, epochs in rungs.items()
+        for network in cfg.attackers
+        for seed in cfg.seeds
+    ]
+
+
+def _anonymizer(study: Study) -> nn.Module:
+    """f_A of the demo's last row, as it is before it learns."""
+    reseed(0, "bench attack")
+    network = role_network(study.rows[-1].run.anonymizer, "anonymizer")
+    return network.eval().requires_grad_(False)
+
+
+def _file(part: str) -> str:
+    return f"release-{part.rpartition('/')[2]}.npy"
+
+
+def _attack_release(job: str, folder: str, attacker: Attacker) -> None:
+    """One fit of ours, in a worker."""
+    root, one = Path(folder), attacker
+    study = resolve_study(read_toml(root / "config.toml"))
+    parts = [open_release(root / _file(part.name), part) for part in load_data(study.base)]
+    known = _fresh.statistics(parts[0])
+    seen = [
+        p.with_frames(_fresh.Standardised(p.frames, known), p.name, p.fingerprint) for p in parts
+    ]
+    _fresh.examine(
+        Splits(*seen), "attributes", partial(privacy.network, one.network), None, one.epochs,
+        study.evaluation, study.base.batches, one.seed, loop.fabric(study.base.loop),
+    )  # fmt: skip
+
+
+class _Before(nn.Module):
+    """An attacker with the frozen f_A before it, which is no part of what learns."""
+
+    def __init__(self, f_A: nn.Module, attacker: nn.Module):
+        super().__init__()
+        self.attacker, self._f_A = attacker, (f_A,)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        with torch.no_grad():
+            released = self._f_A[0](clips)
+        logits: Tensor = self.attacker(released)
+        return logits
+
+
+def _attack_plainly(study: Study, splits: Splits, one: Attacker, services: Any) -> None:
+    """One fit with f_A in its loop."""
+    cfg, window = study.evaluation, study.base.batches
+    f_A = prepare(_anonymizer(study), services.device)
+    reseed("examiner", "attributes", one.seed)
+    attacker = privacy.network(one.network, len(splits.train.attribute_names))
+    settings = replace(cfg.learning("attributes"), epochs=one.epochs)
+    network = fit.fit(
+        _Before(f_A, attacker), splits.train, splits.val, "attributes", settings, window,
+        10_000 + one.seed, services,
+    )  # fmt: skip
+    fit.predict(network, splits.test, "attributes", window, services, mirror=cfg.mirror)
+
+
+def run(what: str, full: bool = False) -> dict[str, Any]:
+    """A benchmark by name: a function of this file.
+
+    Args:
+        full: of ``attack``.
+    """
+    benches: dict[str, Callable[[], dict[str, Any]]] = {
+        "train": train,
+        "data": data,
+        "attack": partial(attack, full),
+    }
     return benches[what]()

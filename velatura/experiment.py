@@ -1,6 +1,7 @@
 """A run file made into networks, trained, and loaded again: where names become objects.
 
     seed = 0
+    held_out = []                           private attributes that training is not told
     [data]        name = "people"           what to look at
     [private]     name = "utkface"          images for the budget branch, where wanted
     [batches]     batch = 24                how much of it at a time
@@ -90,6 +91,8 @@ class Run:
     Attributes:
         private: images whose frames the budget branch sees; None where it sees the clips'. Where
             the data has no private attributes, attackers are measured on these.
+        held_out: private attributes that no training is told: no batch, no adversary and no
+            prevalence has them. Attackers are measured on all.
     """
 
     seed: int
@@ -102,13 +105,14 @@ class Run:
     start: fit.Config
     method: Section
     loop: loop.Config
+    held_out: tuple[str, ...] = ()
 
     def values(self) -> dict[str, Any]:
         """As it stands in a run file."""
         out: dict[str, Any] = {}
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
-            if value is None:
+            if value is None or value == ():
                 continue
             out[f.name] = value.values() if isinstance(value, Section) else plain(value)
         return out
@@ -133,13 +137,18 @@ def resolve(values: Mapping[str, Any]) -> Run:
     Raises:
         BadInput: an unknown section, name or key, or a value out of range.
     """
-    known = ["seed", "private", *ROOMS, *PLAIN]
+    known = ["seed", "held_out", "private", *ROOMS, *PLAIN]
     for key in values:
         if key not in known:
             raise unknown("section", key, known)
     seed = values.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise BadInput(f"seed: expected a whole number of at least 0, got {seed!r}.")
+    held_out = values.get("held_out", [])
+    if not isinstance(held_out, list) or not all(isinstance(name, str) for name in held_out):
+        raise BadInput(f"held_out: expected a list of attribute names, got {held_out!r}.")
+    if len({*held_out}) < len(held_out):
+        raise BadInput(f"held_out names one twice: {held_out}.")
     sections: dict[str, Any] = {"private": None}
     wanted = {**ROOMS, "private": "data"} if "private" in values else ROOMS
     for key, room in wanted.items():
@@ -157,7 +166,7 @@ def resolve(values: Mapping[str, Any]) -> Run:
         sections[key] = build(cls, _table(values, key), key)
     for name in getattr(sections["method"].config, "adversaries", ()):
         check_role(name, "classifier")
-    return Run(seed=seed, **sections)
+    return Run(seed=seed, held_out=tuple(held_out), **sections)
 
 
 def _table(values: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -210,6 +219,27 @@ def fingerprint(*several: Splits | None) -> str:
 def bearers(splits: Splits, private: Splits | None) -> Splits:
     """Whose attributes attackers learn: the data's own, or the images' where it has none."""
     return splits if private is None or splits.train.attribute_names else private
+
+
+def told(run: Run, splits: Splits) -> Splits:
+    """The splits as training sees them: without the labels of what the run holds out."""
+    return Splits(*(part.without(run.held_out) for part in splits))
+
+
+def check_held_out(run: Run, splits: Splits, private: Splits | None) -> None:
+    """Refuse to hold out what is not there, or all that there is.
+
+    Raises:
+        BadInput: an unknown attribute; or none is left for training.
+    """
+    names = bearers(splits, private).train.attribute_names
+    for name in run.held_out:
+        if name not in names:
+            raise unknown("private attribute to hold out", name, names)
+    if run.held_out and not set(names) - set(run.held_out):
+        raise BadInput(
+            f"held_out names all {len(names)} private attributes; leave training at least one."
+        )
 
 
 def kept_apart(splits: Splits, private: Splits | None) -> Splits | None:
@@ -310,8 +340,10 @@ def raw_network(
 ) -> nn.Module:
     """A classifier trained on raw clips: where f_T, its teacher and the adversaries start.
 
-    Kept in ``folder`` under a name that holds everything that it depends on.
+    Kept in ``folder`` under a name that holds everything that it depends on. Of attributes it
+    learns those that training is :func:`told`.
     """
+    splits = told(run, splits) if labels == "attributes" else splits
     outputs = len(splits.train.label_names(labels))
     reseed(run.seed, role, "weights")
     network = role_network(section, "classifier", outputs)
@@ -383,7 +415,8 @@ def make_players(
         f_B = prepare(build_budget(run.budget), fabric.device)
     reseed(run.seed, "anonymizer", "weights")
     f_A = prepare(build_anonymizer(run), fabric.device)
-    prevalence = torch.from_numpy(labelled.train.attributes.mean(0)).float().to(fabric.device)
+    shares = told(run, labelled).train.attributes.mean(0)
+    prevalence = torch.from_numpy(shares).float().to(fabric.device)
     return Players(f_A, f_T, f_B, teacher, prevalence, "clips" if labelled is splits else "images")
 
 
@@ -394,10 +427,11 @@ def check_players(run: Run, splits: Splits, private: Splits | None = None) -> No
     A method may have ``check(cfg, players, actions, batch)``, which raises BadInput.
 
     Raises:
-        BadInput: labels that are not there; windows that a network cannot take; weights that do not
-            fit; a target without features; a batch that is too small; what the method's own check
-            says.
+        BadInput: labels that are not there, or are to be held out and are not; windows that a
+            network cannot take; weights that do not fit; a target without features; a batch that is
+            too small; what the method's own check says.
     """
+    check_held_out(run, splits, private)
     if not learns(run):
         return
     method = plugins.load("methods", run.method.name)
@@ -408,7 +442,7 @@ def check_players(run: Run, splits: Splits, private: Splits | None = None) -> No
             f"batches.batch is {run.batches.batch}, but a self-supervised budget network needs at "
             "least 2 clips to tell apart."
         )
-    actions, labelled = len(splits.train.action_names), bearers(splits, private)
+    actions, labelled = len(splits.train.action_names), told(run, bearers(splits, private))
     f_T = role_network(run.target, "classifier", actions)
     wants = getattr(method, "TEACHER", False) or getattr(method, "FEATURES", False)
     if wants and not hasattr(f_T, "features"):
@@ -560,8 +594,8 @@ def train(
             windows.check(part, run.batches)
         check_players(run, splits, images)
         stream = window.Batches(
-            splits.train, run.batches, run.seed, services.device, rank, world,
-            images.train if images else None,
+            told(run, splits).train, run.batches, run.seed, services.device, rank, world,
+            told(run, images).train if images else None,
         )  # fmt: skip
         about = provenance(run, splits, images)
         if rank == 0 and not config_file.exists():

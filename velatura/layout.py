@@ -7,6 +7,7 @@ own ``forward``. On disk and in a release, intensities are bytes.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -123,6 +124,19 @@ class ClipSet:
             key: getattr(self, key)[items] for key in ("lengths", "actions", "attributes", "groups")
         }
         return replace(self, frames=Picked(self.frames, numbers), people=people, **labels)
+
+    def without(self, names: Collection[str]) -> ClipSet:
+        """The same items without the labels of some attributes, where it has any of them."""
+        kept = [k for k, name in enumerate(self.attribute_names) if name not in names]
+        if len(kept) == len(self.attribute_names):
+            return self
+        gone = "-".join(name for name in self.attribute_names if name in names)
+        return replace(
+            self,
+            attributes=self.attributes[:, kept],
+            attribute_names=tuple(self.attribute_names[k] for k in kept),
+            fingerprint=f"{self.fingerprint}-without-{gone}",
+        )
 
     def with_frames(self, frames: Frames, name: str, fingerprint: str) -> ClipSet:
         """The same items and labels with other pixels: what an anonymizer releases."""

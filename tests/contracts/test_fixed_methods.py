@@ -23,6 +23,7 @@ from velatura.methods import (
     constant,
     downsample,
     frame_difference,
+    freeze,
     grey,
     identity,
     pixelate,
@@ -42,7 +43,7 @@ FIXED: dict[str, tuple[str, dict[str, Any]]] = {
     "blur_people masks": ("blur_people", {"boxes": False, "grow": 0.3}),
 }
 # Every other one works frame by frame.
-LOOKS_AT_ITS_NEIGHBOURS = {"frame_difference", "frame_difference plain", "noise"}
+LOOKS_AT_ITS_NEIGHBOURS = {"frame_difference", "frame_difference plain", "freeze", "noise"}
 COLOURLESS = {"constant", "grey", "frame_difference"}  # whatever the colours are, theirs are alike
 DRAWS = {"noise", "noise per frame"}  # other bytes, other noise
 
@@ -359,6 +360,16 @@ def test_the_plain_difference_by_hand():
     assert ends[0, :, 0, 0, 0].tolist() == [1.0, 1.0, 0.0]
     alone = frame_difference.build(frame_difference.Config(binary=False))(clips[:, :1])
     assert torch.equal(alone, torch.full((1, 1, 3, 1, 2), 0.5))
+
+
+@pytest.mark.parametrize(
+    ("at", "frames", "shown"), [(0.0, 5, 0), (0.5, 5, 2), (0.5, 8, 4), (1.0, 8, 7), (0.5, 1, 0)]
+)
+def test_freeze_shows_one_frame_throughout(at: float, frames: int, shown: int):
+    clips = noise(2, frames, 3, 4, 5)
+    out = freeze.build(freeze.Config(at=at))(clips)
+    for t in range(frames):
+        assert torch.equal(out[:, t], clips[:, shown])
 
 
 # Noise

@@ -10,6 +10,7 @@ import pytest
 
 cv2 = pytest.importorskip("cv2")
 
+from velatura import metrics  # noqa: E402
 from velatura.config import plain  # noqa: E402
 from velatura.data import people  # noqa: E402
 from velatura.data._people import census, worlds  # noqa: E402
@@ -73,6 +74,33 @@ def test_w1_is_w0_with_a_correlation():
     np.testing.assert_array_equal(people.action_floor(one), people.action_floor(other))
     with pytest.raises(BadInput, match=r"W1 .* set correlation"):
         people.figure(people.Config(world="W1"), "train", 0)
+
+
+@pytest.mark.parametrize("rho", [0.3, 0.6])
+@pytest.mark.parametrize("name", ["skin_tone", "shirt"])
+def test_what_the_action_tells_in_w1_is_what_the_formula_says(rho: float, name: str):
+    """The floor A1: a table counted on the dealt labels beside the exact one, and its AP.
+
+    Scored by the exact table the upper half of the clips has precision p = (1 + rho) / 2 at a
+    recall of p; all of them, 1/2 at 1. So AP = p * p + (1 - p) / 2.
+    """
+    cfg = people.Config(world="W1", correlation=rho, correlated=name)
+    train, test = (people._labels(cfg, split) for split in ("train", "test"))
+    measured = metrics.action_floor(train.actions, train.attributes, test.actions)
+    exact = people.action_floor(cfg)[test.actions]
+    k = people.ATTRIBUTES.index(name)
+    np.testing.assert_allclose(measured[:, k], exact[:, k], atol=0.06)  # 240 clips an action
+    others = [i for i in range(9) if i != k]
+    np.testing.assert_allclose(measured[:, others], exact[:, others], atol=0.06)
+    p = (1 + rho) / 2
+    floor = 100 * (p * p + (1 - p) / 2)
+    aps = [metrics.average_precision(s[:, k], test.attributes[:, k]) for s in (measured, exact)]
+    assert aps[1] == pytest.approx(floor, abs=0.5)  # the swap is exact but for whole clips
+    assert aps[0] == pytest.approx(floor, abs=3)  # it ranks ten actions, by the luck of 240 clips
+    # A table of W0 knows nothing of it.
+    free = people._labels(people.Config(), "train")
+    without = metrics.action_floor(free.actions, free.attributes, test.actions)
+    assert metrics.average_precision(without[:, k], test.attributes[:, k]) < floor - 5
 
 
 # --- what there is in W2 and W3 ----------------------------------------------------------

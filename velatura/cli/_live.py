@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
+from velatura.controls import carry_out as controls_out
 from velatura.jobs import Event
 from velatura.report.findings import label
 from velatura.report.page import write_report
@@ -23,7 +24,7 @@ from velatura.study import Study, carry_out, typed
 from velatura.sweep import Cell, Grid, Pace, State
 from velatura.sweep import carry_out as sweep_out
 
-__all__ = ["say_cells", "show", "show_sweep"]
+__all__ = ["say_cells", "show", "show_controls", "show_sweep"]
 
 
 def show(
@@ -108,6 +109,75 @@ def show(
         minutes, gib = summary["seconds"].get("total", 0) / 60, summary["peak_rss_mb"] / 1024
         console.print(f"{minutes:.1f} min, {gib:.1f} GiB at the peak. Open {page}")
     return summary
+
+
+def show_controls(
+    study: Study, folder: Path, *, resume: bool, workers: int, as_json: bool
+) -> dict[str, Any]:
+    """Carry negative controls out under progress bars; prints their table; returns the summary.
+
+    Raises:
+        KeyboardInterrupt: with a sentence that says how to go on.
+    """
+    console = Console(stderr=as_json)
+    bars = Progress(
+        TextColumn("{task.description:<28}"),
+        BarColumn(24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+        console=console,
+    )
+    tasks: dict[str, Any] = {}
+    parts: dict[tuple[str, str], float] = {}
+
+    def on_data(stage: str, done: int, total: int) -> None:
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage, total=total, note="")
+        bars.update(tasks[stage], completed=done, total=total)
+
+    summary: dict[str, Any] = {}
+    work = controls_out(
+        study, folder, resume=resume, workers=workers, command=typed(), on_data=on_data
+    )
+    try:
+        with bars, closing(work):
+            for event in work:
+                if isinstance(event, Event):
+                    _advance(bars, tasks, parts, event)
+                elif "jobs" in event:
+                    stages = [job.stage for job in event["jobs"]]
+                    for stage in dict.fromkeys(stages):
+                        tasks[stage] = bars.add_task(stage, total=stages.count(stage), note="")
+                else:
+                    summary = event["summary"]
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"Interrupted; what was finished is in {folder}. Run the same command with --resume "
+            "to go on."
+        ) from None
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        console.print(_controls(summary["controls"]))
+        console.print(f"{summary['seconds'] / 60:.1f} min. All of it: {folder / 'controls.json'}")
+    return summary
+
+
+def _controls(controls: list[dict[str, Any]]) -> Table:
+    """What must come out, what came out, and whether it is that."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("Control", "Rung", "Expected", "Measured", "By", "Held"):
+        table.add_column(heading, justify="right" if heading == "Measured" else "left")
+    for control in controls:
+        digits = 2 if control["metric"] == "L" else 1
+        low, high = (f"{control[key]:.{digits}f}" for key in ("low", "high"))
+        between = low if low == high else f"{low} … {high}"
+        table.add_row(
+            control["name"], control["rung"], f"{control['metric']} {between}",
+            f"{control['value']:.{digits}f}", control["by"], "yes" if control["held"] else "NO",
+        )  # fmt: skip
+    return table
 
 
 def _advance(

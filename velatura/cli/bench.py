@@ -11,12 +11,13 @@ import typer
 BENCHMARKS = {
     "train": "one penalty iteration, ours beside a plain loop",
     "data": "rendering people on one core and on all; feeding clips plainly, by seeking, prepared",
+    "attack": "attackers on one release, side by side, beside each with f_A in its loop",
     "anonymize": "velatura anonymize beside deface and beside decoding and encoding alone",
 }
 
 
 def bench(
-    what: Annotated[str, typer.Argument(help="train, data or anonymize.")] = "",
+    what: Annotated[str, typer.Argument(help="train, data, attack or anonymize.")] = "",
     list_: Annotated[bool, typer.Option("--list", help="List the benchmarks, and stop.")] = False,
     peer: Annotated[
         str, typer.Option(help="anonymize: the command of deface, such as peer/bin/deface.")
@@ -25,6 +26,9 @@ def bench(
         str, typer.Option(help="anonymize: anonymizers, with commas between.")
     ] = "default,light",
     rounds: Annotated[int, typer.Option(min=1, help="anonymize: rounds of each side.")] = 5,
+    full: Annotated[
+        bool, typer.Option("--full", help="attack: the demo's own clips and epochs; long.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Measure speed: both sides in one run, and their ratio.
@@ -53,7 +57,7 @@ def bench(
     else:
         from velatura.bench import run
 
-        found = run(what)
+        found = run(what, full)
     if json:
         typer.echo(text.dumps(found))
     else:

@@ -27,12 +27,19 @@ def evaluate(
     list_: Annotated[
         bool, typer.Option("--list", help="List attackers and protocols, and stop.")
     ] = False,
+    controls: Annotated[
+        bool, typer.Option("--controls", help="Attack what the answer is known for, and stop.")
+    ] = False,
+    size: Annotated[
+        str, typer.Option(help="Of --controls: usual takes minutes, small seconds.")
+    ] = "usual",
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Measure utility and leakage with fresh networks on what an anonymizer releases.
 
     A study file trains its learned rows first. The folder of a trained run is measured
-    beside the raw video.
+    beside the raw video. --controls examines the examination on a small generated world
+    instead, and exits with 1 where it does not say what it must.
 
     Example:
 
@@ -44,6 +51,9 @@ def evaluate(
     if list_:
         for kind in ("attackers", "protocols"):
             typer.echo(f"{kind}: {', '.join(plugins.names(kind))}")
+        return
+    if controls:
+        _controls(source, out, resume, workers, list(set_), size, json)
         return
     if source is None:
         raise BadInput("Name a study file or the folder of a trained run; see --help.")
@@ -64,3 +74,35 @@ def evaluate(
         workers=workers,
         as_json=json,
     )
+
+
+def _controls(
+    source: Path | None,
+    out: Path | None,
+    resume: bool,
+    workers: int,
+    sets: list[str],
+    size: str,
+    json: bool,
+) -> None:
+    """Negative controls; ends in an error where one does not hold."""
+    from typing import get_args
+
+    from velatura.errors import BadInput, Failure, unknown
+
+    if source is not None:
+        raise BadInput(f"--controls has a world of its own; leave {source} out.")
+    from velatura.cli._live import show_controls
+    from velatura.controls import Size, controls_study
+
+    if size not in get_args(Size):
+        raise unknown("size", size, get_args(Size))
+    study = controls_study("small" if size == "small" else "usual", sets)
+    folder = out or Path("runs") / "controls"
+    summary = show_controls(study, folder, resume=resume, workers=workers, as_json=json)
+    broken = [f"{c['name']} ({c['rung']})" for c in summary["controls"] if not c["held"]]
+    if broken:
+        raise Failure(
+            f"{len(broken)} of {len(summary['controls'])} controls do not hold: "
+            f"{', '.join(broken)}. Trust no figure of this examination before they do."
+        )

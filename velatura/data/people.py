@@ -36,7 +36,7 @@ P(attribute | action) in closed form.
         clip. The person tells nothing.
 
 In W2 and W3 every attribute has prevalence 1/2 and is independent of all else. Which attributes
-or attackers are held out (W4) is a study's to say.
+are held out (W4) is a run file's to say: `held_out`.
 
 **Nuisances**: view, scale, position, tempo, phase, style, build, clothes, stripes, a room that
 slides behind, camera shake and pan, light, flicker, sensor noise, up to two occluders, a stool.
