@@ -406,8 +406,9 @@ def _attack_release(job: str, folder: str, attacker: Attacker) -> None:
     seen = [
         p.with_frames(_fresh.Standardised(p.frames, known), p.name, p.fingerprint) for p in parts
     ]
+    settings = replace(study.evaluation.learning("attributes"), epochs=one.epochs)
     _fresh.examine(
-        Splits(*seen), "attributes", partial(privacy.network, one.network), None, one.epochs,
+        Splits(*seen), "attributes", partial(privacy.network, one.network), None, settings,
         study.evaluation, study.base.batches, one.seed, loop.fabric(study.base.loop),
     )  # fmt: skip
 

@@ -281,14 +281,16 @@ def work_attack(job: str, folder: str, name: str, rung: Rung, network: str, seed
     root = Path(folder)
     study = _study(root)
     cfg, fabric = study.evaluation, loop.fabric(study.base.loop)
-    start, epochs = None, cfg.start_epochs
+    start, settings = None, cfg.learning("attributes")
     if rung == "A4":
         path = score_path(root, "raw", "A3", network, cfg.seeds[0])
-        start, epochs = checkpoint.load(path)[0]["network"], cfg.learning("attributes").epochs
+        start = checkpoint.load(path)[0]["network"]
+    else:
+        settings = replace(settings, epochs=cfg.start_epochs)
     found = examine(
         open_release(root, name, load_data(study.base), cfg.standardise), "attributes",
-        partial(privacy.network, network, settings=cfg.networks.get(network)), start, epochs, cfg,
-        study.base.batches, 100 * study.base.seed + seed, fabric,
+        partial(privacy.network, network, settings=cfg.networks.get(network)), start, settings,
+        cfg, study.base.batches, 100 * study.base.seed + seed, fabric,
         lambda done, total: tell(job, done, total),
     )  # fmt: skip
     state: dict[str, Any] = {"scores": torch.from_numpy(np.ascontiguousarray(found.scores))}
