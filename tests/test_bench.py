@@ -36,7 +36,7 @@ def test_both_sides_fit_the_same_and_are_printed(tmp_path: Path, monkeypatch: py
         return fitted(network, train, val, labels, cfg, *rest)
 
     def watched(released: Any, labels: Any, build: Any, start: Any, *rest: Any) -> Any:
-        ours.append((labels, rest[0], released.train.frames.shape))
+        ours.append((labels, rest[0].epochs, released.train.frames.shape))
         assert isinstance(released.train.frames, _fresh.Standardised)
         return examined(released, labels, build, start, *rest)
 

@@ -44,7 +44,7 @@ from velatura.jobs import run as run_jobs
 from velatura.layout import ClipSet, Splits
 from velatura.protocols import privacy
 from velatura.protocols._fresh import Standardised, examine, statistics
-from velatura.study import Study, processes, resolve_study
+from velatura.study import Study, learner, processes, resolve_study
 from velatura.training import checkpoint, loop
 
 __all__ = ["Control", "Size", "carry_out", "controls_study"]
@@ -291,7 +291,7 @@ def work_attack(job: str, folder: str, name: str, rung: Rung, network: str, seed
         open_release(root, name, load_data(study.base), cfg.standardise), "attributes",
         partial(privacy.network, network, settings=cfg.networks.get(network)), start, settings,
         cfg, study.base.batches, 100 * study.base.seed + seed, fabric,
-        lambda done, total: tell(job, done, total),
+        lambda done, total: tell(job, done, total), learner("attributes", network),
     )  # fmt: skip
     state: dict[str, Any] = {"scores": torch.from_numpy(np.ascontiguousarray(found.scores))}
     if (name, rung) == ("raw", "A3"):

@@ -305,7 +305,7 @@ def _builder(labels: Labels, network: str, cfg: Evaluation) -> Callable[[int], A
     return partial(protocol.network, network, settings=cfg.networks.get(network))
 
 
-def _learner(labels: Labels, network: str) -> Callable[..., Any] | None:
+def learner(labels: Labels, network: str) -> Callable[..., Any] | None:
     """How an attacker without a gradient learns; None for all others."""
     own = plugins.load("attackers", network) if labels == "attributes" else None
     return getattr(own, "fit", None)
@@ -334,7 +334,7 @@ def work_start(job: str, folder: str, labels: Labels, network: str) -> None:
     found = examine(
         _seen(Path(folder), RAW, data.of(labels), cfg), labels,
         _builder(labels, network, cfg), None, settings, cfg, study.base.batches,
-        _examiner_seed(study, START), fabric, _told(job), _learner(labels, network),
+        _examiner_seed(study, START), fabric, _told(job), learner(labels, network),
     )  # fmt: skip
     path = start_path(Path(folder), labels, network)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -433,7 +433,7 @@ def work_examine(
     found = examine(
         _seen(Path(folder), row, splits, cfg), labels, _builder(labels, network, cfg), start,
         settings, cfg, study.base.batches, _examiner_seed(study, seed), fabric, _told(job),
-        _learner(labels, network),
+        learner(labels, network),
     )  # fmt: skip
     state["scores"] = _tensor(found.scores)
     about = {"row": row, "network": network, "seed": seed}
@@ -481,7 +481,7 @@ def work_curve(job: str, folder: str, row: str, share: float, stretch: float) ->
         found = examine(
             seen, "attributes", _builder("attributes", network, cfg), start, settings, cfg,
             study.base.batches, _examiner_seed(study, seed), fabric, _told(job),
-            _learner("attributes", network),
+            learner("attributes", network),
         )  # fmt: skip
     finally:
         more.unlink(missing_ok=True)

@@ -189,10 +189,10 @@ class Statistics(NamedTuple):
 
 def statistics(data: ClipSet, most: int = 256) -> Statistics:
     """Per-pixel mean and deviation over frames, from at most ``most`` videos."""
-    total, square = (np.zeros(data.frames.shape[1:], np.uint64) for _ in range(2))
+    total, square = (np.zeros(data.frames.shape[1:]) for _ in range(2))  # exact for bytes
     count = 0
     for item in range(0, len(data), -(-len(data) // most)):
-        x = data.video(item).astype(np.uint32)
+        x = data.video(item).astype(np.float64)
         total += x.sum(0)
         square += (x * x).sum(0)
         count += len(x)
