@@ -14,6 +14,7 @@ from velatura.deploy.faces import weights
 from velatura.deploy.file import anonymize_video
 from velatura.deploy.regions import Regions, read_boxes
 from velatura.errors import BadInput, Failure
+from velatura.regions._cells import BLOCK
 from velatura.video.read import read_frames
 from velatura.video.write import VideoWriter
 
@@ -134,7 +135,7 @@ def test_a_small_region_gets_fewer_cells_rather_than_fine_ones(box, side):
     x0, y0, x1, y1 = changed(frames[0], out[0])
     assert max(x1 - x0, y1 - y0) <= side
     colours = len(np.unique(out[0, y0:y1, x0:x1].reshape(-1, 3), axis=0))
-    assert colours == 1 or (y1 - y0) * (x1 - x0) / colours > 0.8 * regions.BLOCK**2
+    assert colours == 1 or (y1 - y0) * (x1 - x0) / colours > 0.8 * BLOCK**2
 
 
 def test_the_whole_frame_is_as_coarse_as_a_region():
