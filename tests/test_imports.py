@@ -35,7 +35,12 @@ FLOOR = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms.spli
 
 # Walls beside the floors: the only rooms, and the libraries, that these may or may not see.
 SEES_ONLY = {
-    "deploy": {"video", "layout", "errors", "regions"},  # anonymizes files where torch is not installed
+    "deploy": {
+        "video",
+        "layout",
+        "errors",
+        "regions",
+    },  # anonymizes files where torch is not installed
     "report": {"metrics", "layout", "plugins", "config", "errors"},  # trains nothing
 }
 NEVER = {

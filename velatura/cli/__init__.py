@@ -124,7 +124,7 @@ def _add(app: typer.Typer, verb: str, function: Callable[..., None], debug: bool
     app.command(verb, **_said(function))(_guarded(function, debug))
 
 
-def _said(function: Callable[..., None]) -> dict[str, str]:
+def _said(function: Callable[..., None]) -> dict[str, Any]:
     """What the help says of a verb: all, and in one sentence."""
     doc = inspect.getdoc(function) or ""
     return {"help": _help(doc), "short_help": doc.split("\n\n")[0].replace("\n", " ")}

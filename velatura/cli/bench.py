@@ -12,11 +12,12 @@ BENCHMARKS = {
     "train": "one penalty iteration, ours beside a plain loop",
     "data": "rendering people on one core and on all; feeding clips plainly, by seeking, prepared",
     "anonymize": "velatura anonymize beside deface and beside decoding and encoding alone",
+    "impact": "velatura impact anonymize beside a plain loop over the images of a data set",
 }
 
 
 def bench(
-    what: Annotated[str, typer.Argument(help="train, data or anonymize.")] = "",
+    what: Annotated[str, typer.Argument(help="train, data, anonymize or impact.")] = "",
     list_: Annotated[bool, typer.Option("--list", help="List the benchmarks, and stop.")] = False,
     peer: Annotated[
         str, typer.Option(help="anonymize: the command of deface, such as peer/bin/deface.")
@@ -24,7 +25,7 @@ def bench(
     model: Annotated[
         str, typer.Option(help="anonymize: anonymizers, with commas between.")
     ] = "default,light",
-    rounds: Annotated[int, typer.Option(min=1, help="anonymize: rounds of each side.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="anonymize, impact: rounds of a side.")] = 5,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Measure speed: both sides in one run, and their ratio.
@@ -50,6 +51,14 @@ def bench(
         root = Path(os.environ.get("VELATURA_DATA", "../shared/data")) / "clips"
         clips = sorted(path for path in root.glob("*") if path.is_file())
         found = anonymizing(clips, peer=peer, modes=model.split(","), rounds=rounds)
+    elif what == "impact":
+        from velatura.impact._speed import anonymizing as images
+
+        found = images(rounds=rounds)
+        mini = Path(os.environ.get("VELATURA_DATA", "../shared/data")) / "coco_mini"
+        if mini.is_dir():
+            here = images(rounds=rounds, data=mini)
+            found |= {f"coco_mini_{name}": value for name, value in here.items()}
     else:
         from velatura.bench import run
 

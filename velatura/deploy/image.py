@@ -322,7 +322,7 @@ def _colour(
             if converted is None:
                 raise ValueError("LAB")
             return converted, alpha
-        return image.convert("RGB"), alpha
+        return image if image.mode == "RGB" else image.convert("RGB"), alpha
     except (ValueError, OSError, KeyError) as error:
         raise BadInput(
             f"{source} has colours of a kind ({image.mode}) that does not become RGB; save it as "
@@ -349,7 +349,7 @@ def _without_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]
         return whole.convert("RGB"), alpha if alpha.getextrema() != (255, 255) else None
     if image.mode in ("1", "L"):
         return image.convert("L"), None
-    if image.mode in ("CMYK", "LAB"):
+    if image.mode in ("CMYK", "LAB", "RGB"):
         return image, None
     return image.convert("RGB"), None
 

@@ -228,7 +228,8 @@ def _instance(at: str, annotation: dict[str, Any], category: str) -> Instance:
     shape = annotation.get("segmentation")
     polygons, rle = None, None
     if isinstance(shape, dict):
-        size, counts = shape.get("size"), shape.get("counts")
+        size: Any = shape.get("size")
+        counts = shape.get("counts")
         if not (_numbers(size) and len(size) == 2 and isinstance(counts, str | list)):
             raise BadInput(f"{at}: a segmentation in runs must have a size and counts.")
         rle = {"size": [int(side) for side in size], "counts": counts}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from types import ModuleType
@@ -281,7 +282,9 @@ def _decoded(instance: Instance, shape: Any, height: int, width: int) -> np.ndar
             runs = coco.frPyObjects(shape, height, width)
         if isinstance(runs, list):
             runs = coco.merge(runs)
-        return np.asarray(coco.decode(runs), bool)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # it calls NumPy in an old way
+            return np.asarray(coco.decode(runs), bool)
     except (ValueError, TypeError, OverflowError) as error:
         raise BadInput(f"Annotation {instance.id} has a mask that is none: {error}.") from None
 

@@ -81,7 +81,8 @@ class ExternalConfig:
 class External(RegionAnonymizer):
     """Shows, within the regions, what stands in a folder that another tool filled.
 
-    ``picture`` says which file. What the other tool looked at is not known, so ``reads_region`` stays True.
+    ``picture`` says which file. What the other tool looked at is not known, so ``reads_region``
+    stays True.
 
     Raises:
         BadInput: no such folder; later, no picture of that name, or one of another size.

@@ -368,11 +368,11 @@ def _made(job: Job, line: dict[str, Any]) -> tuple[memoryview | None, _where.Fou
     if job.target is None:
         return None, found
     hidden = anonymizer(image, found.regions, seed=how.cfg.seed, picture=entry.name)
-    options: dict[str, Any] = {
+    options: dict[str, dict[str, Any]] = {
         "JPEG": {"quality": how.cfg.quality, "subsampling": "4:4:4"},
         "WEBP": {"lossless": True},
-    }.get(form, {})
-    return encoded(hidden, form, **options), found
+    }
+    return encoded(hidden, form, **options.get(form, {})), found
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,7 @@
 ``velatura anonymize --regions`` finds regions in the frames of a video, ``velatura impact
 anonymize`` in the images of a data set. A file of this room offers ``Config`` and ``build(cfg)``,
 which makes a ``RegionAnonymizer``; its name is the file's. Each is held to
-tests/contracts/test_regions.py.
+tests/contracts/test_region_anonymizers.py.
 """
 
 from __future__ import annotations

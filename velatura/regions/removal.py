@@ -49,7 +49,7 @@ class Removal(RegionAnonymizer):
             return  # nothing to fill, or nothing to fill from: it stays grey
         # What is filled is smooth; large regions are filled at a smaller size, in less time.
         factor = max(1, round(sqrt(int(hidden.sum())) / SIDE))
-        height, width = hidden.shape
+        height, width = image.shape[:2]
         size = -(-width // factor), -(-height // factor)
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         # A point that has but a part of a region in it has grey in it, too.
