@@ -232,6 +232,8 @@ def test_killed_and_gone_on_with_is_the_same_to_the_last_bit(data, tmp_path, out
     (out / "train/2.png.partial").write_bytes(b"half")
     (out / "train/0.png").write_bytes(b"spoilt by somebody")
     stamp = (out / "train/deep/1.png").stat().st_mtime_ns
+    with pytest.raises(Stop):
+        run(data, out, FACES, progress=after(3))
     run(data, out, FACES)
     assert tiny.tree(out) == tiny.tree(tmp_path / "whole")
     assert (out / "train/deep/1.png").stat().st_mtime_ns == stamp, "done, and done again"

@@ -112,8 +112,9 @@ def test_a_profile_is_dropped_and_values_stay(tmp_path):
 
     one(tmp_path, "a.png")
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    wide = profile.replace(b"sRGB", b"wRGB")
-    Image.fromarray(tiny.noise(1)).save(tmp_path / "images/a.png", icc_profile=wide)
+    swapped = profile.replace(b"rXYZ", b"????", 1).replace(b"gXYZ", b"rXYZ", 1)
+    swapped = swapped.replace(b"????", b"gXYZ", 1)  # red is green
+    Image.fromarray(tiny.noise(1)).save(tmp_path / "images/a.png", icc_profile=swapped)
     result(tmp_path, tmp_path / "out")
     with Image.open(tmp_path / "out/images/a.png") as image:
         assert "icc_profile" not in image.info
