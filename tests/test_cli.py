@@ -70,8 +70,18 @@ def run(*words: str, plant: Path | None = None) -> tuple[int, str, str]:
 
 def command(verb: str) -> Any:
     """A verb as typer's own object, with the parameters that it parses."""
-    app = typer.main.get_command(cli._app([verb], debug=False))
-    return app.commands[verb]  # type: ignore[attr-defined]
+    found: Any = typer.main.get_command(cli._app(verb.split(), debug=False))
+    for word in verb.split():
+        found = found.commands[word]
+    return found
+
+
+# Every verb that does something: those in a folder by two words, without the folder itself.
+DOING = [
+    " ".join([verb, *inner])
+    for verb in cli.verbs()
+    for inner in [[name] for name in cli.verbs(verb)] or [[]]
+]
 
 
 # ---------------------------------------------------------------------------- the front
@@ -103,8 +113,14 @@ def test_the_help_lists_every_verb_with_one_whole_sentence():
 
 
 def test_the_verbs_are_the_files():
-    files = {p.stem for p in Path(cli.__file__).parent.glob("*.py") if not p.stem.startswith("_")}
-    assert set(cli.verbs()) == files
+    here = Path(cli.__file__).parent
+    files = {path.stem for path in here.glob("*.py") if not path.stem.startswith("_")}
+    folders = {path.parent.name for path in here.glob("*/__init__.py")}
+    assert set(cli.verbs()) == files | folders
+    for folder in folders:
+        files = {p.stem for p in (here / folder).glob("*.py") if not p.stem.startswith("_")}
+        assert set(cli.verbs(folder)) == files
+    assert not any(cli.verbs(verb) for verb in cli.verbs() if verb not in folders)
 
 
 def test_the_help_is_there_at_once():
@@ -253,7 +269,7 @@ def test_a_closed_pipe_is_quiet(planted: Path, verb: str):
 # --------------------------------------------------------------- the contract of every verb
 
 
-@pytest.mark.parametrize("verb", cli.verbs())
+@pytest.mark.parametrize("verb", sorted({*cli.verbs(), *DOING}))
 def test_every_verb_explains_itself(verb: str):
     doc = cli.load(verb).__doc__ or ""
     first = doc.split("\n\n")[0].strip()
@@ -264,7 +280,7 @@ def test_every_verb_explains_itself(verb: str):
         assert faults_of(line) == []
 
 
-@pytest.mark.parametrize("verb", cli.verbs())
+@pytest.mark.parametrize("verb", DOING)
 def test_every_option_has_a_sentence(verb: str):
     parameters = command(verb).params
     assert parameters
@@ -272,17 +288,17 @@ def test_every_option_has_a_sentence(verb: str):
         assert re.fullmatch(r"(?s)\S.*[.?]", parameter.help or ""), f"{parameter.name}: no sentence"
 
 
-@pytest.mark.parametrize("verb", cli.verbs())
+@pytest.mark.parametrize("verb", sorted({*cli.verbs(), *DOING}))
 def test_the_help_of_every_verb_prints(verb: str):
-    code, out, err = run(verb, "--help")
+    code, out, err = run(*verb.split(), "--help")
     assert (code, err) == (0, "")
     assert out.startswith(f"Usage: velatura {verb} ")
     assert re.search(rf"^ +velatura {verb}\b", out, re.M), "the example lost its own line"
 
 
-@pytest.mark.parametrize("verb", cli.verbs())
+@pytest.mark.parametrize("verb", sorted({*cli.verbs(), *DOING}))
 def test_a_wrong_option_of_every_verb_is_a_usage_error(verb: str):
-    code, out, err = run(verb, "--no-such-option")
+    code, out, err = run(*verb.split(), "--no-such-option")
     assert (code, out) == (2, "")
     assert "Traceback" not in err
 
@@ -300,6 +316,11 @@ def faults_of(line: str) -> list[str]:
         return []
     if verb not in cli.verbs():
         return [f"{line}: {verb} is no verb"]
+    if cli.verbs(verb):
+        inner = words[words.index(verb) + 1] if words[-1] != verb else ""
+        if inner not in cli.verbs(verb):
+            return [] if not inner else [f"{line}: {inner} is no verb of {verb}"]
+        verb = f"{verb} {inner}"
     known = set(GLOBAL)
     for parameter in command(verb).params:
         known |= {*parameter.opts, *parameter.secondary_opts}

@@ -22,9 +22,10 @@ HOUSE = [
     "training",
     "methods attackers",
     "protocols",
+    "regions",
     "report deploy",
     "experiment floors",
-    "study",
+    "study impact",
     "export",
     "controls demo sweep",
     "bench",
@@ -34,11 +35,13 @@ FLOOR = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms.spli
 
 # Walls beside the floors: the only rooms, and the libraries, that these may or may not see.
 SEES_ONLY = {
-    "deploy": {"video", "layout", "errors"},  # anonymizes files where torch is not installed
+    # anonymizes files where torch is not installed
+    "deploy": {"video", "layout", "errors", "regions"},
     "report": {"metrics", "frontier", "layout", "plugins", "config", "errors"},  # trains nothing
 }
 NEVER = {
     "deploy": {"torch", "torchvision", "cv2"},
+    "regions": {"torch", "torchvision"},  # what deployment draws with
     "report": {"torch", "torchvision", "lightning_fabric"},
 }
 
@@ -184,6 +187,7 @@ def loaded_by(statement: str, *libraries: str) -> list[str]:
         "from velatura import Measurement, ClipSet, Anonymizer",
         "import velatura.cli; [velatura.cli.load(verb) for verb in velatura.cli.verbs()]",
         "import velatura.config, velatura.plugins, velatura.layout",
+        "import velatura.deploy.regions, velatura.impact.anonymize",
     ],
 )
 def test_deployment_and_the_command_line_start_without_torch(statement: str):

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from velatura import regions as shared
 from velatura.deploy import regions
 from velatura.deploy.anonymizer import Anonymizer
 from velatura.deploy.faces import weights
 from velatura.deploy.file import anonymize_video
 from velatura.deploy.regions import Regions, read_boxes
 from velatura.errors import BadInput, Failure
+from velatura.regions._cells import BLOCK
 from velatura.video.read import read_frames
 from velatura.video.write import VideoWriter
 
@@ -134,7 +136,7 @@ def test_a_small_region_gets_fewer_cells_rather_than_fine_ones(box, side):
     x0, y0, x1, y1 = changed(frames[0], out[0])
     assert max(x1 - x0, y1 - y0) <= side
     colours = len(np.unique(out[0, y0:y1, x0:x1].reshape(-1, 3), axis=0))
-    assert colours == 1 or (y1 - y0) * (x1 - x0) / colours > 0.8 * regions.BLOCK**2
+    assert colours == 1 or (y1 - y0) * (x1 - x0) / colours > 0.8 * BLOCK**2
 
 
 def test_the_whole_frame_is_as_coarse_as_a_region():
@@ -522,3 +524,35 @@ def test_faces_of_a_real_clip_are_no_longer_found():
     detector = anonymizer._detector
     assert [len(found) for found in detector.detect(frames[::8])] == [1, 1, 1]
     assert [len(found) for found in detector.detect(out[::8], 0.5)] == [0, 0, 0]
+
+
+# The room that images share: velatura/regions.
+
+
+def test_a_region_of_a_video_is_drawn_as_one_of_an_image():
+    """Two faces at once, so that neither is filled from what the other hides."""
+    frames = video(2)
+    other = [90, 60, 110, 80]
+    for fill in ("maskout", "removal"):
+        painter = shared.load(fill)
+        found = [(34, 24, 66, 56), (84, 54, 116, 86)]
+        if painter.reach:  # grows the box on each of its sides, as dilation does
+            found = [(33, 23, 67, 57), (83, 53, 117, 87)]
+        expected = painter(frames[1], [shared.Region(box, "face") for box in found])
+        out = run(known({0: [BOX, other], 1: [BOX, other]}, fill=fill), frames)
+        np.testing.assert_array_equal(out[1], expected)
+        soft = run(known({0: [BOX, other], 1: [BOX, other]}, fill=fill, soft=True), frames)
+        np.testing.assert_array_equal(soft[1, 30:50, 40:60], expected[30:50, 40:60])
+        assert (soft[1] != expected).any()
+
+
+def test_a_frame_without_faces_is_hidden_by_those_too():
+    for fill in ("maskout", "removal"):
+        out = run(known({}, fill=fill), video(1))
+        assert (out == 127).all()
+
+
+def test_every_fill_has_a_name():
+    assert regions.fills() == ["pixelate", "blur", "noise", "black", "maskout", "removal"]
+    with pytest.raises(BadInput, match="No fill named 'maskot'. Did you mean 'maskout'"):
+        Regions(detector=Known({}), fill="maskot")

@@ -2,7 +2,8 @@
 
 ``train.py`` holds one function named ``train``: its docstring is the help, its annotated
 parameters are the options, and everything heavy is imported inside its body. A name that
-begins with an underscore is not a verb.
+begins with an underscore is not a verb. A folder is a verb whose files are its verbs: its
+``__init__.py`` holds the function that explains it.
 
 Exit codes: 0 done; 2 something to mend in the command or its files (``BadInput``); 1 it
 broke while running; 130 interrupted. Errors are one sentence on stderr; ``--debug``,
@@ -29,6 +30,7 @@ from types import FrameType
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from velatura import __version__
 from velatura.errors import VelaturaError
@@ -36,14 +38,17 @@ from velatura.errors import VelaturaError
 __all__ = ["load", "main", "verbs"]
 
 
-def verbs() -> list[str]:
-    """The files of this folder."""
-    return sorted(m.name for m in iter_modules(__path__) if not m.name.startswith("_"))
+def verbs(folder: str = "") -> list[str]:
+    """The files of this folder; or of one in it, where ``folder`` is one."""
+    places = [f"{place}/{folder}" for place in __path__]
+    return sorted(m.name for m in iter_modules(places) if not m.name.startswith("_"))
 
 
 def load(verb: str) -> Callable[..., None]:
-    """The function behind a verb: the one in its file that has the file's name."""
-    function: Callable[..., None] = getattr(import_module(f"velatura.cli.{verb}"), verb)
+    """The function behind a verb such as ``"train"`` or ``"impact anonymize"``: the one in its file
+    that has the file's name."""
+    *_, name = words = verb.split()
+    function: Callable[..., None] = getattr(import_module(".".join(["velatura.cli", *words])), name)
     return function
 
 
@@ -85,20 +90,44 @@ def _sigterm_interrupts() -> Iterator[None]:
 
 def _app(words: list[str], debug: bool) -> typer.Typer:
     """The command line with the verb that ``words`` names, or with all of them."""
-    app = typer.Typer(
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,  # plain text: it can be copied, piped, and is there at once
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    )
+    app = typer.Typer(**PLAIN)
     app.callback(invoke_without_command=True)(_velatura)
     first = next((word for word in words if not word.startswith("-")), "")
     for verb in [first] if first in verbs() else verbs():
-        function = load(verb)
-        doc = inspect.getdoc(function) or ""
-        first_sentence = doc.split("\n\n")[0].replace("\n", " ")
-        app.command(verb, help=_help(doc), short_help=first_sentence)(_guarded(function, debug))
+        if inner := verbs(verb):
+            group = typer.Typer(**PLAIN, no_args_is_help=True)
+            for name in inner:
+                _add(group, name, load(f"{verb} {name}"), debug)
+            app.add_typer(group, name=verb, **_said(load(verb)))
+        else:
+            _add(app, verb, load(verb), debug)
     return app
+
+
+class _Alphabetical(typer.core.TyperGroup):
+    """Verbs that are folders among those that are files."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(self.commands)
+
+
+PLAIN: dict[str, Any] = {
+    "cls": _Alphabetical,
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "rich_markup_mode": None,  # plain text: it can be copied, piped, and is there at once
+    "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": 100},
+}
+
+
+def _add(app: typer.Typer, verb: str, function: Callable[..., None], debug: bool) -> None:
+    app.command(verb, **_said(function))(_guarded(function, debug))
+
+
+def _said(function: Callable[..., None]) -> dict[str, Any]:
+    """What the help says of a verb: all, and in one sentence."""
+    doc = inspect.getdoc(function) or ""
+    return {"help": _help(doc), "short_help": doc.split("\n\n")[0].replace("\n", " ")}
 
 
 def _velatura(

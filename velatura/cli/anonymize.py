@@ -64,7 +64,10 @@ def anonymize(
     ] = None,
     regions: Annotated[str, typer.Option(help="faces, or a file of boxes: only there.")] = "",
     fill: Annotated[
-        str, typer.Option(help="Of regions: pixelate (unless you say so), black, noise or blur.")
+        str,
+        typer.Option(
+            help="Of regions: pixelate (unless you say so), black, noise, blur, maskout or removal."
+        ),
     ] = "",
     missing: Annotated[
         str,
@@ -172,6 +175,7 @@ def anonymize(
     from velatura.deploy._sources import is_stream
     from velatura.deploy.batch import MARK, PICTURE, Settings, plan
     from velatura.deploy.record import check_log, report_path
+    from velatura.deploy.regions import fills
     from velatura.video import destination
 
     streams = any(is_stream(source) for source in sources)
@@ -227,7 +231,7 @@ def anonymize(
         device=_one_of("--device", device, "auto", "cpu", "cuda", "openvino", "openvino-bf16"),
         threads=threads,
         regions=regions,
-        fill=_one_of("--fill", fill or "pixelate", "pixelate", "black", "noise", "blur"),
+        fill=_one_of("--fill", fill or "pixelate", *fills()),
         missing=_one_of("--missing", missing or "whole", "whole", "black", "keep"),
         sound=_one_of("--audio", sound, "drop", "keep"),
         start=start,

@@ -13,11 +13,12 @@ BENCHMARKS = {
     "data": "rendering people on one core and on all; feeding clips plainly, by seeking, prepared",
     "attack": "attackers on one release, side by side, beside each with f_A in its loop",
     "anonymize": "velatura anonymize beside deface and beside decoding and encoding alone",
+    "impact": "velatura impact anonymize beside a plain loop over the images of a data set",
 }
 
 
 def bench(
-    what: Annotated[str, typer.Argument(help="train, data, attack or anonymize.")] = "",
+    what: Annotated[str, typer.Argument(help="train, data, attack, anonymize or impact.")] = "",
     list_: Annotated[bool, typer.Option("--list", help="List the benchmarks, and stop.")] = False,
     peer: Annotated[
         str, typer.Option(help="anonymize: the command of deface, such as peer/bin/deface.")
@@ -25,7 +26,7 @@ def bench(
     model: Annotated[
         str, typer.Option(help="anonymize: anonymizers, with commas between.")
     ] = "default,light",
-    rounds: Annotated[int, typer.Option(min=1, help="anonymize: rounds of each side.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="anonymize, impact: rounds of a side.")] = 5,
     full: Annotated[
         bool, typer.Option("--full", help="attack: the demo's own clips and epochs; long.")
     ] = False,
@@ -54,6 +55,14 @@ def bench(
         root = Path(os.environ.get("VELATURA_DATA", "../shared/data")) / "clips"
         clips = sorted(path for path in root.glob("*") if path.is_file())
         found = anonymizing(clips, peer=peer, modes=model.split(","), rounds=rounds)
+    elif what == "impact":
+        from velatura.impact._speed import anonymizing as images
+
+        found = images(rounds=rounds)
+        mini = Path(os.environ.get("VELATURA_DATA", "../shared/data")) / "coco_mini"
+        if mini.is_dir():
+            here = images(rounds=rounds, data=mini)
+            found |= {f"coco_mini_{name}": value for name, value in here.items()}
     else:
         from velatura.bench import run
 

@@ -8,9 +8,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,8 @@ from typing import Any
 from velatura.errors import BadInput, Failure
 
 __all__ = ["reason_of", "spread"]
+
+AHEAD = 4  # jobs for each worker that are handed out
 
 
 def spread(
@@ -45,7 +48,7 @@ def spread(
     # Spawned, not forked: the caller may hold threads and a GPU.
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (os.getpid(),)) as pool:
         try:
-            yield from _results(call, jobs, pool)
+            yield from _results(call, jobs, pool, AHEAD * workers)
         except BrokenProcessPool:
             raise Failure(
                 "A worker process was killed, perhaps for want of memory; the same command "
@@ -64,12 +67,20 @@ def reason_of(error: Exception, path: str | Path) -> str:
 
 
 def _results(
-    call: Callable[[Any], Any], jobs: Iterable[Any], pool: ProcessPoolExecutor
+    call: Callable[[Any], Any], jobs: Iterable[Any], pool: ProcessPoolExecutor, ahead: int
 ) -> Iterator[Any]:
-    with _no_script():  # all workers of a spawned pool start with its first job
-        futures = [pool.submit(call, job) for job in jobs]
-    for future in as_completed(futures):
-        yield future.result()
+    coming = iter(jobs)
+    running: set[Future[Any]] = set()
+    while True:
+        # A few ahead of the workers: neither jobs nor answers pile up, however many there are.
+        for job in islice(coming, ahead - len(running)):
+            with _no_script():  # a worker may start with any of them
+                running.add(pool.submit(call, job))
+        if not running:
+            return
+        done, running = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield future.result()
 
 
 @contextmanager

@@ -68,7 +68,7 @@ class Settings:
     device: str = "auto"
     threads: int = 0
     regions: str = ""
-    fill: Literal["pixelate", "black", "noise", "blur"] = "pixelate"
+    fill: str = "pixelate"
     missing: Literal["whole", "black", "keep"] = "whole"
     sound: Literal["drop", "keep"] = "drop"
     start: float = 0.0

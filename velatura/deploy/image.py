@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
@@ -32,7 +32,7 @@ from velatura.video.contents import shown
 from velatura.video.read import Frame
 from velatura.video.resize import resize
 
-__all__ = ["SUFFIXES", "anonymize_image"]
+__all__ = ["SUFFIXES", "Still", "anonymize_image", "encoded", "read_image"]
 
 # Importing them is what makes Pillow know these two; the others it always knows.
 import_module("PIL.TiffImagePlugin")
@@ -100,7 +100,7 @@ def anonymize_image(
         began=began.isoformat(timespec="seconds"),
         versions=versions(),
     )
-    image = _read(source, data, report)
+    image, _ = _read(source, data, report, by_profile=True)
     report.height, report.width = height, width = image.shape[:2]
     if max(width, height) > LONGEST[form]:
         raise BadInput(
@@ -137,6 +137,41 @@ def _anonymized(image: np.ndarray, anonymizer: Anonymizer, report: Report) -> np
 # ------------------------------------------------------------------------------------ reading
 
 
+class Still(NamedTuple):
+    """A picture that was read.
+
+    Attributes:
+        pixels: (H, W, 3) uint8, RGB, upright and opaque.
+        turned: the EXIF orientation that was undone, 2 to 8; 1 where it was upright.
+        sha256: of the file.
+        removed: what it held beside its pixels, by name.
+        warnings: what was lost, a sentence each.
+    """
+
+    pixels: np.ndarray
+    turned: int
+    sha256: str
+    removed: list[str]
+    warnings: list[str]
+
+
+def read_image(source: str | Path, *, by_profile: bool = True) -> Still:
+    """Read one picture as ``anonymize_image`` does.
+
+    Args:
+        by_profile: convert RGB and grey by the file's ICC profile; else the values are as they
+            stand in the file, as programs see them that know nothing of profiles.
+
+    Raises:
+        BadInput: an unreadable, damaged, animated or huge file.
+    """
+    source = Path(source)
+    data = _bytes(source)
+    report = Report(source=str(source), destination="")
+    pixels, turned = _read(source, data, report, by_profile)
+    return Still(pixels, turned, hashlib.sha256(data).hexdigest(), report.removed, report.warnings)
+
+
 def _bytes(source: Path) -> bytes:
     if not source.is_file():
         what = "a folder, not a picture" if source.is_dir() else "not there"
@@ -151,8 +186,9 @@ def _bytes(source: Path) -> bytes:
     return data
 
 
-def _read(source: Path, data: bytes, report: Report) -> np.ndarray:
-    """(H, W, 3) uint8, RGB, upright and opaque; what is lost is noted in the report."""
+def _read(source: Path, data: bytes, report: Report, by_profile: bool) -> tuple[np.ndarray, int]:
+    """(H, W, 3) uint8, RGB, upright and opaque, and the orientation that was undone; what is lost
+    is noted in the report."""
     with _quiet(), _opened(source, data) as image:
         _refuse(source, image)
         found = _Metadata(image, data)
@@ -167,7 +203,10 @@ def _read(source: Path, data: bytes, report: Report) -> np.ndarray:
         except Exception as error:  # a hostile file makes Pillow raise nearly anything
             raise BadInput(f"{source} is damaged or truncated: {_reason(error)}.") from error
         # Of some formats Pillow has turned the picture by itself, and says so here.
-        turn = TURNS.get(_orientation(image, report))
+        turned = _orientation(image, report)
+        turn = TURNS.get(turned)
+        if not by_profile and image.mode != "CMYK":
+            found.profile = None
         colour, alpha = _colour(source, image, found, report)
         if alpha is not None:
             # What hides under a transparent pixel is neither shown to the anonymizer nor written.
@@ -175,7 +214,9 @@ def _read(source: Path, data: bytes, report: Report) -> np.ndarray:
             colour = Image.composite(colour, white, alpha)
             report.warnings.append("The alpha channel is dropped; transparent parts are white.")
         report.removed = found.removed()
-        return np.asarray(colour if turn is None else colour.transpose(turn))
+        if turn is None:
+            return np.asarray(colour), 1
+        return np.asarray(colour.transpose(turn)), turned
 
 
 @contextmanager
@@ -281,7 +322,7 @@ def _colour(
             if converted is None:
                 raise ValueError("LAB")
             return converted, alpha
-        return image.convert("RGB"), alpha
+        return image if image.mode == "RGB" else image.convert("RGB"), alpha
     except (ValueError, OSError, KeyError) as error:
         raise BadInput(
             f"{source} has colours of a kind ({image.mode}) that does not become RGB; save it as "
@@ -308,7 +349,7 @@ def _without_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]
         return whole.convert("RGB"), alpha if alpha.getextrema() != (255, 255) else None
     if image.mode in ("1", "L"):
         return image.convert("L"), None
-    if image.mode in ("CMYK", "LAB"):
+    if image.mode in ("CMYK", "LAB", "RGB"):
         return image, None
     return image.convert("RGB"), None
 
@@ -456,6 +497,13 @@ OWN_SEGMENTS = {
 # ------------------------------------------------------------------------------------ writing
 
 
+def encoded(picture: np.ndarray, form: str, **options: Any) -> memoryview:
+    """The bytes of a file that holds (H, W, 3) uint8 RGB pixels, and nothing else."""
+    coded = io.BytesIO()
+    Image.fromarray(picture).save(coded, format=form, **options)
+    return coded.getbuffer()
+
+
 def _write(
     picture: np.ndarray,
     destination: Path,
@@ -469,9 +517,7 @@ def _write(
     try:
         # From an array: it carries pixels and nothing else. By way of memory: on a full disk
         # Pillow's JPEG encoder ends a file early and says nothing.
-        coded = io.BytesIO()
-        Image.fromarray(picture).save(coded, format=form, **OPTIONS[form])
-        partial.file.write(coded.getbuffer())
+        partial.file.write(encoded(picture, form, **OPTIONS[form]))
         partial.file.flush()
         os.fsync(partial.file.fileno())
         partial.file.close()

@@ -4,6 +4,9 @@ What a detector misses is not hidden, so all here errs towards hiding too much. 
 and carried forwards and backwards in time across the frames where the detector lost a face; a
 frame for which nothing is left to hide is anonymized whole. Whoever wants such frames as they
 are has to ask for it, and they are counted. See docs/regions.md.
+
+What is drawn in a region may also be an anonymizer of velatura/regions, which training images
+share: ``fill="removal"``.
 """
 
 from __future__ import annotations
@@ -18,20 +21,25 @@ from typing import Any
 
 import numpy as np
 
+from velatura import regions as shared
 from velatura.deploy.anonymizer import Anonymizer
 from velatura.deploy.faces import FaceDetector, iou
 from velatura.errors import BadInput, Failure, unknown
+from velatura.regions import Region, touched
+from velatura.regions._cells import edges, means, mosaic
 from velatura.video.resize import resize
 
-__all__ = ["SCHEMA", "Counts", "Regions", "read_boxes"]
+__all__ = [
+    "PICTURES", "SCHEMA", "Counts", "Regions", "fills", "read_boxes", "read_picture_boxes",
+]  # fmt: skip
 
 SCHEMA = "velatura-boxes/1"
+PICTURES = "velatura-picture-boxes/1"
 FILLS = ("pixelate", "blur", "noise", "black")
 MISSING = ("whole", "black", "keep")
 
 SAME = 0.3  # IoU of two boxes, from which on they are of one face
 DRIFT = 0.05  # of its side, by which a box grows further for each frame away from a detection
-BLOCK = 4  # pixels of a cell at least: in a small region, fewer cells
 MEGABYTES = 64  # of a boxes file at most
 MOST = 1000  # boxes of one frame at most
 SAMPLES = 64  # points along each side, by which two pictures are compared for a cut
@@ -58,6 +66,11 @@ class Counts:
     black: int = 0
     kept: int = 0
     cuts: int = 0
+
+
+def fills() -> list[str]:
+    """What a region can be filled with: the four of this file, and velatura/regions."""
+    return [*FILLS, *sorted(set(shared.names()) - set(FILLS))]
 
 
 class Regions(Anonymizer):
@@ -93,7 +106,8 @@ class Regions(Anonymizer):
         Args:
             source: ``"faces"``, or a file of boxes (``read_boxes``).
             fill: of a region: ``"pixelate"``, the mean colour of each cell; ``"blur"``, the same
-                cells, drawn smoothly; ``"noise"``, cells of colours drawn by lot; ``"black"``.
+                cells, drawn smoothly; ``"noise"``, cells of colours drawn by lot; ``"black"``; or
+                another name of ``fills()``.
             missing: what becomes of a frame without regions: ``"whole"``, all of it is one
                 region; ``"black"``; ``"keep"``, it stays as it is.
             cells: along the shorter side of a region, dilation included.
@@ -111,8 +125,8 @@ class Regions(Anonymizer):
         Raises:
             BadInput: an unknown name; an unusable number or file; the detector is not installed.
         """
-        if fill not in FILLS:
-            raise unknown("fill", fill, FILLS)
+        if fill not in fills():
+            raise unknown("fill", fill, fills())
         if missing not in MISSING:
             raise unknown("way with frames without regions", missing, MISSING)
         if not 1 <= cells <= 16:
@@ -133,6 +147,9 @@ class Regions(Anonymizer):
         self.fill, self.missing, self.cells, self.soft = fill, missing, cells, soft
         self.dilate, self.carry, self.every, self.first = dilate, carry, every, first
         self.threshold = threshold
+        self._painter = None if fill in FILLS else shared.load(fill)
+        if self._painter is not None:
+            self.dilate += self._painter.reach
         self._boxes: dict[int, np.ndarray] | None = None
         self._detector: Any = None
         if str(source) == "faces":
@@ -227,13 +244,15 @@ class Regions(Anonymizer):
         self.counts.frames += 1
         height, width = frame.shape[:2]
         picture = frame.copy()
-        changed = []
+        places = []
         for order, (box, distance) in enumerate(regions):
             drift = DRIFT * distance
-            outer = _pixels(_grown(box, self.dilate + drift), height, width)
+            outer = touched(_grown(box, self.dilate + drift), height, width)
             core = _pixels(_grown(box, self.dilate / 2 + drift), height, width)
-            if outer[0] < outer[2] and outer[1] < outer[3]:  # some of it is in the picture
-                changed.append(self._paint(picture, outer, core if self.soft else outer, order))
+            if outer is not None:  # some of it is in the picture
+                places.append((order, outer, core if self.soft else outer))
+        painted = self._painted(frame, [(order, outer) for order, outer, _ in places])
+        changed = [self._paint(picture, painted, *place) for place in places]
         if changed:
             self.counts.regions += 1
             self.counts.carried += not seen
@@ -247,21 +266,31 @@ class Regions(Anonymizer):
         else:
             self.counts.whole += 1
             whole = (0, 0, width, height)
-            if not self._paint(picture, whole, whole, 0):
+            painted = self._painted(frame, [(0, whole)])
+            if not self._paint(picture, painted, 0, whole, whole):
                 picture[:] = 0
         return picture[None]
 
-    def _paint(self, picture: np.ndarray, outer: Rect, core: Rect, order: int) -> bool:
+    def _painted(self, frame: np.ndarray, places: list[tuple[int, Rect]]) -> np.ndarray | None:
+        """A frame as an anonymizer of velatura/regions draws all of its regions; else None."""
+        if self._painter is None:
+            return None
+        return self._painter(frame, [Region(box, "face", id=order) for order, box in places])
+
+    def _paint(
+        self, picture: np.ndarray, painted: np.ndarray | None, order: int, outer: Rect, core: Rect
+    ) -> bool:
         """Fill a rectangle of a picture in place; whether it looks other than before.
 
         Args:
+            painted: what to fill it from, where that was drawn before.
+            order: of the region in its frame.
             core: within it nothing of the picture is left; from there to the edge of ``outer``
                 the fill fades out.
-            order: of the region in its frame.
         """
         x0, y0, x1, y1 = outer
         part = picture[y0:y1, x0:x1]
-        filled = self._filled(part, order)
+        filled = self._filled(part, order) if painted is None else painted[y0:y1, x0:x1]
         if core != outer:
             there = _ramp(y0, y1, core[1], core[3])[:, None] * _ramp(x0, x1, core[0], core[2])
             there = there[..., None]
@@ -275,16 +304,16 @@ class Regions(Anonymizer):
         if self.fill == "black":
             return np.zeros_like(part)
         height, width = part.shape[:2]
-        rows, columns = _edges(height, width, self.cells)
+        rows, columns = edges(height, width, self.cells)
         if self.fill == "noise":
             # Of the region's number alone: still over time, and nothing of the picture in it.
             lot = np.random.default_rng(order)
-            means = lot.integers(0, 256, (len(rows) - 1, len(columns) - 1, 3), np.uint8)
+            colours = lot.integers(0, 256, (len(rows) - 1, len(columns) - 1, 3), np.uint8)
         else:
-            means = _means(part, rows, columns)
+            colours = means(part, rows, columns)
         if self.fill == "blur":
-            return resize(means, (height, width), "bilinear")
-        return means.repeat(np.diff(rows), 0).repeat(np.diff(columns), 1)
+            return resize(colours, (height, width), "bilinear")
+        return mosaic(colours, rows, columns)
 
     def _blot(self, picture: np.ndarray, regions: list[tuple[np.ndarray, int]]) -> None:
         """Make a frame differ, whose regions were of one colour each: black, or else grey."""
@@ -393,12 +422,31 @@ def read_boxes(path: str | Path) -> tuple[dict[int, np.ndarray], str]:
     Raises:
         BadInput: anything else, in one sentence that names the place.
     """
-    path = Path(path)
+    frames, digest = _content(Path(path), SCHEMA, "frames", "frame numbers")
+    found = {}
+    for key, boxes in frames.items():
+        if not (key.isascii() and key.isdigit() and str(int(key[:18])) == key):
+            raise BadInput(f"{path} names frame {key[:40]!r}; expected a number such as '0'.")
+        found[int(key)] = _boxes(boxes, f"{path}, frame {key}")
+    return found, digest
+
+
+def read_picture_boxes(path: str | Path) -> tuple[dict[str, np.ndarray], str]:
+    """As ``read_boxes``, of many pictures: ``{"schema": "velatura-picture-boxes/1", "pictures":
+    {"a.jpg": [[x0, y0, x1, y1]]}}``, by the names of their files.
+    """
+    pictures, digest = _content(Path(path), PICTURES, "pictures", "names of pictures")
+    found = {name: _boxes(boxes, f"{path}, {name}") for name, boxes in pictures.items()}
+    return found, digest
+
+
+def _content(path: Path, schema: str, key: str, what: str) -> tuple[dict[str, Any], str]:
+    """The one object that a file of boxes has beside its schema; and the SHA-256 of the file."""
     if not path.is_file():
         raise BadInput(f"There is no file {path}; regions are 'faces', or a JSON file of boxes.")
     try:
         if path.stat().st_size > MEGABYTES * 2**20:
-            raise BadInput(f"{path} is larger than {MEGABYTES} MiB; split the video and its boxes.")
+            raise BadInput(f"{path} is larger than {MEGABYTES} MiB; split it.")
         stored = path.read_bytes()
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
@@ -408,18 +456,13 @@ def read_boxes(path: str | Path) -> tuple[dict[int, np.ndarray], str]:
         )
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path} is not a file of boxes: {error}.") from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise BadInput(f'{path} must be one object with "schema": "{SCHEMA}".')
-    if odd := sorted(set(content) - {"schema", "frames"}):
-        raise BadInput(f"{path} has the unknown key {odd[0]!r}; known are 'schema' and 'frames'.")
-    frames = content.get("frames")
-    if not isinstance(frames, dict):
-        raise BadInput(f"{path} must have an object 'frames', from frame numbers to boxes.")
-    found = {}
-    for key, boxes in frames.items():
-        if not (key.isascii() and key.isdigit() and str(int(key[:18])) == key):
-            raise BadInput(f"{path} names frame {key[:40]!r}; expected a number such as '0'.")
-        found[int(key)] = _boxes(boxes, f"{path}, frame {key}")
+    if not isinstance(content, dict) or content.get("schema") != schema:
+        raise BadInput(f'{path} must be one object with "schema": "{schema}".')
+    if odd := sorted(set(content) - {"schema", key}):
+        raise BadInput(f"{path} has the unknown key {odd[0]!r}; known are 'schema' and {key!r}.")
+    found = content.get(key)
+    if not isinstance(found, dict):
+        raise BadInput(f"{path} must have an object {key!r}, from {what} to boxes.")
     return found, hashlib.sha256(stored).hexdigest()
 
 
@@ -471,27 +514,6 @@ def _pixels(box: np.ndarray, height: int, width: int) -> Rect:
     x0, y0 = np.floor(box[:2]).clip(0, [width, height]).astype(int).tolist()
     x1, y1 = np.ceil(box[2:]).clip(0, [width, height]).astype(int).tolist()
     return x0, y0, x1, y1
-
-
-def _edges(height: int, width: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the cells of a part begin and end: rows (m + 1,) and columns (n + 1,)."""
-    short = min(height, width)
-    cells = max(1, min(cells, short // BLOCK))
-
-    def edges(side: int) -> np.ndarray:
-        return np.linspace(0, side, max(1, round(cells * side / short)) + 1).round().astype(int)
-
-    return edges(height), edges(width)
-
-
-def _means(part: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """The mean colour of each cell: (m, n, 3) uint8."""
-    # Band by band: all at once, NumPy would hold the part in four times its bytes.
-    bands = zip(rows[:-1], rows[1:], strict=True)
-    sums = np.stack([part[top:bottom].sum(0, dtype=np.uint32) for top, bottom in bands])
-    sums = np.add.reduceat(sums, columns[:-1], axis=1)
-    areas = np.diff(rows)[:, None, None] * np.diff(columns)[:, None]
-    return ((sums + areas // 2) // areas).astype(np.uint8)
 
 
 def _ramp(start: int, stop: int, low: int, high: int) -> np.ndarray:
