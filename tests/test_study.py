@@ -462,7 +462,8 @@ def test_a_label_hidden_in_the_picture_is_found(hidden: bool):
     splits = Splits(*(whose(part, hidden) for part in Splits._fields))
     found = examine(
         splits, "attributes", lambda outputs: privacy.network("frame_cnn", outputs), None,
-        fit.Config(epochs=12), Evaluation(start="scratch"), batches.Config(size=24, frames=2, shift=0), 0,
+        fit.Config(epochs=12), Evaluation(start="scratch"),
+        batches.Config(size=24, frames=2, shift=0), 0,
         loop.fabric(loop.Config(device="cpu", precision="32")),
     )  # fmt: skip
     ap = metrics.cmap(found.scores, splits.test.attributes)
@@ -482,7 +483,8 @@ def test_the_test_split_is_not_looked_at_while_fitting(monkeypatch: pytest.Monke
     splits = Splits(*(whose(part, True) for part in Splits._fields))
     examine(
         splits, "attributes", lambda outputs: privacy.network("frame_cnn", outputs), None,
-        fit.Config(epochs=2), Evaluation(start="scratch"), batches.Config(size=24, frames=2, shift=0), 0,
+        fit.Config(epochs=2), Evaluation(start="scratch"),
+        batches.Config(size=24, frames=2, shift=0), 0,
         loop.fabric(loop.Config(device="cpu", precision="32")),
     )  # fmt: skip
     assert seen == ["noise/val", "noise/val", "noise/test"]

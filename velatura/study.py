@@ -518,10 +518,9 @@ def work_know(job: str, folder: str) -> None:
     study, data, fabric = _open(folder)
     root, cfg = Path(folder), study.evaluation
     settings = build(identity.Config, cfg.identity or {}, "evaluation.identity")
-    raw = _raw(root, data.clips, cfg).train
-    seed = _examiner_seed(study, START)
+    raw, seed = _raw(root, data.clips, cfg), _examiner_seed(study, START)
     knows = identity.fit_embedder(
-        [raw], study.base.batches, seed, fabric, settings, progress=_told(job)
+        [raw.train], [raw.val], study.base.batches, seed, fabric, settings, progress=_told(job)
     )
     path = root / "raw" / KNOWS
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -533,7 +532,7 @@ def work_identity(job: str, folder: str, row: str) -> None:
     study, data, fabric = _open(folder)
     root, cfg, splits = Path(folder), study.evaluation, data.clips
     settings = build(identity.Config, cfg.identity or {}, "evaluation.identity")
-    knows = identity.network(settings, len(np.unique(splits.train.groups)))
+    knows = identity.network(settings, identity.outputs(splits.train))
     knows.load_state_dict(checkpoint.load(root / "raw" / KNOWS)[0]["knows"])
     out, raw = root / "rows" / row, _raw(root, splits, cfg)
     recovered = None
@@ -1248,7 +1247,7 @@ def write_summary(
     }
     lines = []
     for row in rows:
-        for protocol in (action, privacy):
+        for protocol in (action, privacy, inversion, identity):
             test = data.of(protocol.LABELS).test
             found = protocol.measurements(row, test, about)
             lines += [json.dumps(dataclasses.asdict(m)) for m in found]

@@ -322,10 +322,10 @@ def test_records_hold_every_gallery():
         "people": 12, "queries": 24, "left_out": 0, "tar": {"0.01": 20.0, "0.001": None},
     }  # fmt: skip
     row: dict[str, Any] = {"name": "blur", "identity": {"raw_to_anon": one}}
-    rank, tar, fine = identity.measurements(row, tiny.noise(), (3,), {})
+    rank, tar, fine = identity.measurements(row, tiny.noise(), {})
     assert (rank.metric, rank.value, rank.low, rank.high, rank.chance, rank.probe, rank.n) == (
         "rank1 raw_to_anon", 40.0, 30.0, 50.0, 8.0, "adapted", 24,
     )  # fmt: skip
     assert (tar.metric, tar.value, tar.chance) == ("tar@far=0.01 raw_to_anon", 20.0, 1.0)
     assert (fine.metric, fine.value) == ("tar@far=0.001 raw_to_anon", None)
-    assert identity.measurements({"name": "blur"}, tiny.noise(), (3,), {}) == []
+    assert identity.measurements({"name": "blur"}, tiny.noise(), {}) == []

@@ -283,9 +283,9 @@ def test_fidelity_is_the_mean_over_videos_whatever_their_length():
 
 def test_records_hold_both_and_nothing_where_nothing_was_measured():
     row: dict[str, Any] = {"name": "blur", "inversion": {"psnr": None, "ssim": 0.5}}
-    psnr, ssim = inversion.measurements(row, tiny.noise(), (3,), {"x": 1})
+    psnr, ssim = inversion.measurements(row, tiny.noise(), {"x": 1})
     assert (psnr.metric, psnr.value, psnr.unit) == ("psnr", None, "dB")
     assert (ssim.metric, ssim.value, ssim.row, ssim.seed, ssim.groups) == (
         "ssim", 0.5, "blur", 3, 6,
     )  # fmt: skip
-    assert inversion.measurements({"name": "blur"}, tiny.noise(), (3,), {}) == []
+    assert inversion.measurements({"name": "blur"}, tiny.noise(), {}) == []

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from velatura import metrics, plugins, reidentify
 from velatura.config import config
 from velatura.errors import BadInput
-from velatura.layout import ClipSet, Frames, Measurement, Splits
+from velatura.layout import ClipSet, Frames, Labels, Measurement, Splits
 from velatura.protocols._fresh import all_alike, groups_of
 from velatura.training import fit, windows
 from velatura.training.batches import Config as Window
@@ -45,9 +45,10 @@ from velatura.training.seed import reseed
 
 __all__ = [
     "Config", "Roles", "embed", "enrol", "figures", "fit_embedder", "identify", "measurements",
-    "network",
+    "network", "outputs",
 ]  # fmt: skip
 
+LABELS: Labels = "actions"  # measured on the clips
 FARS = (0.01, 0.001)
 
 
@@ -67,6 +68,11 @@ class Config:
     batch: Annotated[int, Field(ge=2)] = 32
     replicates: Annotated[int, Field(ge=100)] = 1000
     """Bootstrap replicates of the intervals."""
+
+
+def outputs(train: ClipSet) -> int:
+    """How many attributes are learnt of these clips: theirs, or, without any, being each person."""
+    return len(train.attribute_names) or groups_of(train)
 
 
 def network(cfg: Config, outputs: int) -> nn.Module:
@@ -389,12 +395,12 @@ def _after(
 
 
 def measurements(
-    row: dict[str, Any], test: ClipSet, seeds: tuple[int, ...], provenance: dict[str, Any]
+    row: dict[str, Any], test: ClipSet, provenance: dict[str, Any]
 ) -> list[Measurement]:
     """Rank-1 and TAR of a table row's ``identity``, as records; none where it has no such."""
     common = {
         "unit": "%", "better": "lower", "row": row["name"], "dataset": test.name.split("/")[0],
-        "split": "test", "groups": groups_of(test), "seed": seeds[0], "provenance": provenance,
+        "split": "test", "groups": groups_of(test), "seed": -1, "provenance": provenance,
     }  # fmt: skip
     records = []
     for gallery, found in row.get("identity", {}).items():

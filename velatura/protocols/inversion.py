@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from velatura.config import config
 from velatura.data._release import open_release, write_frames
 from velatura.errors import BadInput, Failure
-from velatura.layout import ClipSet, Measurement
+from velatura.layout import ClipSet, Labels, Measurement
 from velatura.protocols._fresh import groups_of
 from velatura.training import windows
 from velatura.training.batches import Config as Window
@@ -42,6 +42,7 @@ from velatura.training.seed import generator, reseed
 
 __all__ = ["Config", "fidelity", "fit_inverter", "measurements", "network", "recover"]
 
+LABELS: Labels = "attributes"  # measured on what bears them
 GRID = 16
 """Pixels. A piece of a larger picture is cut at a multiple of it, so that it lies as the whole
 does on the blocks in which anonymizers and codecs work, and on the levels of their networks."""
@@ -323,7 +324,7 @@ def _gaussian(length: int) -> Float[np.ndarray, "m n"]:
 
 
 def measurements(
-    row: dict[str, Any], test: ClipSet, seeds: tuple[int, ...], provenance: dict[str, Any]
+    row: dict[str, Any], test: ClipSet, provenance: dict[str, Any]
 ) -> list[Measurement]:
     """PSNR and SSIM of a table row's ``inversion``, as records; none where it has no such."""
     units = {"psnr": "dB", "ssim": "share"}
@@ -332,7 +333,7 @@ def measurements(
         Measurement(
             metric=metric, value=found[metric], low=found[metric], high=found[metric], unit=unit,
             better="lower", row=row["name"], probe="inverter", dataset=test.name.split("/")[0],
-            split="test", n=len(test), groups=groups_of(test), seed=seeds[0], chance=0.0,
+            split="test", n=len(test), groups=groups_of(test), seed=-1, chance=0.0,
             provenance=provenance,
         )
         for metric, unit in units.items() if metric in found
