@@ -406,7 +406,7 @@ def test_it_equals_the_naive_one(cfg, keep_aspect):
 
 def test_the_box_of_the_released_loader_of_photographs():
     """At most one, 9 to 18 of 224 pixels either way, in a quarter of them, whatever their shape."""
-    run = read_toml(Path(__file__).parents[1] / "experiments/runs/paper-k1.toml")
+    run = read_toml(Path(__file__).parents[1] / "experiments/protocols/k1.toml")
     cfg = replace(build(Augment, run["batches"]["images"]), crop_min=1.0, p_contrast=0.0,
                   p_hue=0.0, p_saturation=0.0, p_brightness=0.0, p_grey=0.0)  # fmt: skip
     white = torch.full((1, 1, 3, 6, 8), 255, dtype=torch.uint8)

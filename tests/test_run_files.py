@@ -1,4 +1,8 @@
-"""Every file of experiments/runs is checked in full; most are too long to run in a test."""
+"""Every file of experiments/runs is checked in full; most are too long to run in a test.
+
+So are the numbers of K1 to K3, of experiments/protocols; the rest of that folder is in
+test_protocol_files.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,8 @@ from velatura.study import Study, resolve_study
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "experiments" / "runs"
 SHARED = Path(os.environ.get("VELATURA_DATA", ROOT.parent / "shared" / "data"))
-PAPER = ("paper-k1", "paper-k2", "paper-k3")
+PROTOCOLS = ROOT / "experiments" / "protocols"
+PAPER = ("k1", "k2", "k3")
 COUNTED = (*PAPER, "jhmdb-gpu", "hmdb51-jhmdb")
 
 
@@ -55,8 +60,12 @@ class Dealt(Exception):
     """Raised in place of decoding."""
 
 
+def path_of(name: str) -> Path:
+    return (PROTOCOLS if name in PAPER else RUNS) / f"{name}.toml"
+
+
 def study_of(name: str) -> Study:
-    return resolve_study(read_toml(RUNS / f"{name}.toml"))
+    return resolve_study(read_toml(path_of(name)))
 
 
 @pytest.fixture(params=COUNTED)
@@ -123,7 +132,7 @@ def test_the_header_counts_what_the_code_counts(counted: tuple[str, Counts]):
         f"#   epochs: {steps} steps x {batch} / {n.learnt} clips = {steps * batch / n.learnt:.1f}"
         for steps in sorted({run.method.config.steps for run in learnt})
     ]
-    lines = (RUNS / f"{name}.toml").read_text().splitlines()
+    lines = path_of(name).read_text().splitlines()
     said = [line.split(", of")[0] for line in lines if line.startswith("#   epochs: ")]
     assert [line for line in lines if line.startswith("#   clips: ")] == [clips]
     assert said == epochs

@@ -187,6 +187,7 @@ def load_data(run: Run, progress: Callable[[str, int, int], None] | None = None)
     for part in splits:
         fit.check_labels(part, "attributes")
     fit.check_labels(splits.train, "actions")
+    check_apart(splits)
     return splits
 
 
@@ -208,7 +209,23 @@ def load_private(
         )
     for part in splits:
         fit.check_labels(part, "attributes")
+    check_apart(splits)
     return splits
+
+
+def check_apart(splits: Splits) -> None:
+    """Refuse a data set that trains, or chooses, on files of its own test, unless it says so.
+
+    Raises:
+        BadInput: a file stands in two splits.
+    """
+    tested = splits.test.files
+    for part in splits[:2]:
+        if (both := part.files & tested) and not part.name.startswith(LEAKY):
+            raise BadInput(
+                f"{len(both)} of the {len(tested)} files of {splits.test.name} are in {part.name} "
+                f"too, first {min(both)}; give every file one split."
+            )
 
 
 def fingerprint(*several: Splits | None) -> str:
@@ -279,17 +296,21 @@ def check_sizes(
 
     Args:
         private: the images of ``[private]``; adversaries may learn from those.
-        others: networks by name with what their ``Config`` is given, beside the run's own.
+        others: networks by name with what their ``Config`` is given, in the place of the run's own:
+            who examines images has no need of a target that fits them.
 
     Raises:
         BadInput: the window is too short, or too small or odd in its sides.
     """
     window = windows.of(clips.train, run.batches)
     side, frames = window.size, window.frames
-    # What sees frames by themselves takes them in any number.
-    asked = [(run.target, frames), *((s, 2) for s in (run.anonymizer, run.budget) if learns(run))]
-    seen = windows.of(bearers(clips, private).train, run.batches).frames
-    asked += [(section, seen) for section in adversaries(run)]
+    asked: list[tuple[Section, int]] = []
+    if others is None:
+        asked.append((run.target, frames))
+        # What sees frames by themselves takes them in any number.
+        asked += [(section, 2) for section in (run.anonymizer, run.budget) if learns(run)]
+        seen = windows.of(bearers(clips, private).train, run.batches).frames
+        asked += [(section, seen) for section in adversaries(run)]
     for name, given in (others or {}).items():
         if name not in plugins.names("models"):
             continue  # an examiner with a network of its own

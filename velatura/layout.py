@@ -71,8 +71,8 @@ class ClipSet:
         action_names, attribute_names: what the labels stand for.
         name: such as ``"people/test"``.
         fingerprint: changes when the pixels or labels do.
-        files: the video files that it is of, as their data set names them; empty where there are
-            none, or where no other data set could hold them.
+        files: the video or image files that it is of, as the lists of their data set spell them,
+            so that data sets of the same files agree; empty where there are none.
         people: (F, H, W) uint8, 1 where any person is, read as ``frames`` are; None where nobody
             says. It is of the raw pixels, and stays with the items whatever shows them.
     """

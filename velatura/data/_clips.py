@@ -229,7 +229,7 @@ def load(listing: Listing, root: Path, cfg: ItemConfig, progress: Progress | Non
                 attribute_names=tuple(names),
                 name=f"{listing.name}/{split}",
                 fingerprint=digest([actions, list(names), labels, [cfg.height, cfg.width]]),
-                files=frozenset(row.path for row in mine if row.action),
+                files=frozenset(row.name for row in mine),
                 people=Regions(store, root, people, paths, cfg.height, cfg.width)
                 if people
                 else None,

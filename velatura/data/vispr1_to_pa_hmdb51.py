@@ -125,7 +125,7 @@ def _frames(cfg: Config, train: ClipSet, progress: _clips.Progress | None) -> Cl
         attribute_names=train.attribute_names,
         name=train.name,
         fingerprint=digest([_digests(store, there), picked.numbers.tolist(), attributes.tolist()]),
-        files=frozenset(video.path for video in there),
+        files=frozenset(video.name for video in there),
     )
 
 

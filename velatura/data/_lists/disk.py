@@ -74,7 +74,10 @@ def respelled(
         for video in listing.videos
         if video.path not in here and (other := spelling(video.path)) in here
     }
-    videos = tuple(replace(v, path=renamed.get(v.path, v.path)) for v in listing.videos)
+    videos = tuple(
+        replace(v, path=renamed[v.path], official=v.path) if v.path in renamed else v
+        for v in listing.videos
+    )
     return listing.with_videos(videos), len(renamed)
 
 

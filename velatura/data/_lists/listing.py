@@ -26,6 +26,7 @@ class Video:
         split: train, val, test or unused.
         group: the source film or the subject; what must not stand on two sides of a split.
         attributes: private ones, 0 or 1; None where nobody labelled this video.
+        official: the path as the official lists spell it, where this copy spells it otherwise.
     """
 
     path: str
@@ -33,6 +34,12 @@ class Video:
     split: str
     group: str
     attributes: dict[str, int] | None = None
+    official: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the file is called in every copy of its data set."""
+        return self.official or self.path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,10 +68,11 @@ def read(annotations: Path, name: str = "vispr1") -> Listing:
 
     Raises:
         BadInput: a missing or empty list, an image that stands there twice, a split without
-            labels (val may be), or a label for an image that is in no list.
+            labels (val may be), an image in two splits, or a label for one that is in no list.
     """
     folder = text.find(annotations, ("vispr", "annotations"), "train2017.txt", REMEDY)
     images: dict[str, Image] = {}
+    split_of: dict[str, str] = {}
     labels: Labels = {}
     notes: list[str] = []
     for part in ("train", "val", "test"):
@@ -88,6 +89,11 @@ def read(annotations: Path, name: str = "vispr1") -> Listing:
             path = f"images/{part}2017/{id}.jpg"
             if path in images:
                 raise BadInput(f"{folder}/{part}2017.txt lists {id} twice; remove one line.")
+            if split_of.setdefault(id, part) != part:
+                raise BadInput(
+                    f"{folder}/{part}2017.txt lists {id}, which is in {split_of[id]}2017.txt too; "
+                    f"an image is in one split: {REMEDY}."
+                )
             images[path] = Image(path=path, split=part, group=id)
             if found is not None and id in found:
                 labels[path] = found.pop(id)
