@@ -267,17 +267,45 @@ def test_a_row_from_elsewhere_is_that_run(tmp_path: Path):
 def test_a_row_from_elsewhere_that_saw_the_test_is_refused(tmp_path: Path):
     folder = a_run(tmp_path / "novel", ["a.avi", "b.avi"])
     (_, row) = study.resolve_study({"rows": [{"from": str(folder)}]}).rows
-    study._check_seen(row, data_of({"c.avi"}))
-    study._check_seen(row, data_of(set()))  # generated people are of no file
+    study._check_seen(row, data_of({"c.avi"}), tmp_path)
+    study._check_seen(row, data_of(set()), tmp_path)  # generated people are of no file
     with pytest.raises(BadInput, match="trained on 1 of the 2 files .* first b.avi"):
-        study._check_seen(row, data_of({"b.avi", "c.avi"}))
+        study._check_seen(row, data_of({"b.avi", "c.avi"}), tmp_path)
 
 
 def test_a_run_that_does_not_say_what_it_saw_is_refused(tmp_path: Path):
     folder = a_run(tmp_path / "old", None)
     (_, row) = study.resolve_study({"rows": [{"from": str(folder)}]}).rows
     with pytest.raises(BadInput, match=r"does not say which files .* train it again"):
-        study._check_seen(row, data_of({"c.avi"}))
+        study._check_seen(row, data_of({"c.avi"}), tmp_path)
+
+
+def test_what_a_sweep_put_into_the_folder_is_looked_at_too(tmp_path: Path):
+    """As rows of a world that another one trained are."""
+    folder = tmp_path / "study"
+    (folder / "methods").mkdir(parents=True)
+    a_run(folder / "methods" / "penalty", ["c.avi"])
+    values = tiny.values()
+    row = study.resolve_study({**values, "rows": [{"method": values.pop("method")}]}).rows[1]
+    with pytest.raises(BadInput, match="trained on 1 of the 1 files"):
+        study._check_seen(row, data_of({"c.avi"}), folder)
+    study._check_seen(row, data_of({"c.avi"}), tmp_path)  # nothing there: it will be trained
+
+
+def test_a_row_from_elsewhere_is_of_that_method(tmp_path: Path):
+    folder = a_run(tmp_path / "novel", ["a.avi"])
+    with pytest.raises(BadInput, match="is of penalty, and the row says vita; leave method out"):
+        study.resolve_study({"rows": [{"from": str(folder), "method": {"name": "vita"}}]})
+
+
+def test_training_s_own_architectures_are_marked():
+    made = study.resolve_study(
+        {"rows": [{"method": {"name": "spact"}}, {"method": {"name": "blur"}},
+                  {"method": {"name": "vita", "adversaries": ["patch_mlp"]}}]}
+    )  # fmt: skip
+    assert [study._met(row.run) for row in made.rows] == [
+        set(), {"clip_cnn", "frame_cnn"}, set(), {"clip_cnn", "patch_mlp"},
+    ]  # fmt: skip
 
 
 def test_a_row_from_nowhere(tmp_path: Path):

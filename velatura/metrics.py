@@ -446,24 +446,48 @@ def interval(values: Array, level: float = 0.95, point: float | None = None) -> 
     return float(low), float(high)
 
 
-def above_by_chance(replicates: Array, point: float) -> float:
-    """One-sided bootstrap p-value of a difference: how likely one so large is if there is none.
+def above_by_chance(replicates: Array, points: Array) -> float:
+    """One-sided bootstrap p-value of the largest of several differences: how likely one so large is
+    if there is none.
 
-        p = (1 + number of replicates with  d_r - d >= d) / (1 + number of replicates)
+        p = (1 + number of replicates with  max_f (d_rf - mean_r d_rf) >= max_f d_f) / (1 + R)
 
-    with d the difference measured, and d_r those of the replicates, whose spread about d is that of
-    d about the truth. A difference of nothing has p = 1, as is right for what is never above.
+    with d_f the difference that attacker f was measured at, and d_rf those of the replicates, whose
+    spread about their mean is that of d_f about the truth. The maximum stands on both sides, since
+    whoever tries many attackers finds one that is above by luck. Where the largest is none, p is 1.
 
     Args:
-        replicates: (R,) differences; nan is left out.
-        point: the difference on the whole split.
+        replicates: (F, R) differences; replicates with nan are left out.
+        points: (F,) differences on the whole split.
 
-    Source: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 4.4.
+    Source: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 4.4; the
+    maximum after Westfall and Young, Resampling-Based Multiple Testing, 1993, section 2.3.
     """
-    good = replicates[np.isfinite(replicates)]
-    if point <= 0 or not len(good):
+    luck, largest = _luck(replicates), float(np.max(points))
+    luck = luck[np.isfinite(luck)]
+    if largest <= 0 or not len(luck):
         return 1.0
-    return float((1 + (good - good.mean() >= point).sum()) / (1 + len(good)))
+    return float((1 + (luck >= largest).sum()) / (1 + len(luck)))
+
+
+def _luck(replicates: Array) -> Array:
+    """(F, R) to (R,): how far the luckiest of F stands above its own mean; nan where any is."""
+    with np.errstate(invalid="ignore"):
+        means = np.nanmean(replicates, axis=1, keepdims=True)
+        luck: Array = (replicates - means).max(axis=0)
+    return luck
+
+
+def _beyond(scores: Array, floor: Array, attributes: Array, weights: Array) -> tuple[Array, Array]:
+    """AP above that of the floor, of each attribute: (K,), and (K, R) of the replicates."""
+    gaps, spread = [], []
+    for k in range(attributes.shape[1]):
+        labels = attributes[:, k]
+        pair = [average_precision(s[:, k], labels) for s in (scores, floor)]
+        drawn = [average_precision(s[:, k], labels, weights) for s in (scores, floor)]
+        gaps.append(pair[0] - pair[1])
+        spread.append(drawn[0] - drawn[1])
+    return np.array(gaps), np.stack(spread)
 
 
 def holm(p_values: ArrayLike) -> list[float]:
@@ -800,24 +824,23 @@ def summarize_row(
             "f1_printed": f1(scores, labels, PRINTED),
         }
         if floor_scores is not None:
-            floor_ap = average_precision(floor_scores[:, k], labels)
-            floor_replicates = average_precision(floor_scores[:, k], labels, read_weights)
-            per_attribute[attribute] |= {
-                "within_action_auroc": _number(within_action_auroc(scores, labels, actions)),
-                "p": above_by_chance(replicates_of_ap - floor_replicates, found[fit] - floor_ap),
-            }
-    if floor_scores is not None:
-        entries = list(per_attribute.values())
-        for entry, p in zip(entries, holm([entry["p"] for entry in entries]), strict=True):
-            entry["p_holm"] = p
+            within = within_action_auroc(scores, labels, actions)
+            per_attribute[attribute]["within_action_auroc"] = _number(within)
 
     best = attacker_scores[strongest]
     headline: dict[str, Any] = {"rung": rung_of(strongest[0]), "by": _label(strongest)}
     if floor_scores is not None:
-        floor_cmap = cmap(floor_scores, attributes)
-        beyond = cmap(best, attributes, read_weights) - cmap(floor_scores, attributes, read_weights)
-        headline["excess"] = read[strongest] - floor_cmap
-        headline["excess_interval"] = _span(interval(beyond, point=headline["excess"]))
+        # All attackers at once: the one that counts was chosen on these very items.
+        beyond = [_beyond(attacker_scores[f], floor_scores, attributes, read_weights) for f in read]
+        gaps, spread = (np.stack(part) for part in zip(*beyond, strict=True))  # (F, K), (F, K, R)
+        p = [above_by_chance(spread[:, k], gaps[:, k]) for k in range(gaps.shape[1])]
+        for entry, one, corrected in zip(per_attribute.values(), p, holm(p), strict=True):
+            entry |= {"p": one, "p_holm": corrected}
+        excess = gaps.mean(1).max()
+        luck = _luck(spread.mean(1))
+        low, high = np.quantile(luck[np.isfinite(luck)], [0.025, 0.975])
+        headline["excess"] = float(excess)
+        headline["excess_interval"] = _span((excess - high, excess - low))
 
     def rung(which: str, scores: Array, by: str) -> dict[str, Any]:
         """One rung: what its strongest fit reads, with paired intervals."""

@@ -170,8 +170,8 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
                 f"and from, got {sorted(row)}."
             )
         source = Path(str(row["from"])) if "from" in row else None
-        if source and "method" not in row:
-            row = {**row, **_made_by(source)}
+        if source and ("method" not in row or source.exists()):
+            row = _as_made(row, source, index)
         changed = {**values, "method": row["method"]}
         if "anonymizer" in row:
             changed["anonymizer"] = row["anonymizer"]
@@ -212,6 +212,24 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
     build(inversion.Config, evaluation.inversion or {}, "evaluation.inversion")
     build(identity.Config, evaluation.identity or {}, "evaluation.identity")
     return Study(title, base, evaluation, tuple(rows))
+
+
+def _as_made(row: Mapping[str, Any], source: Path, index: int) -> dict[str, Any]:
+    """A row with the method and the anonymizer of the run that it is from.
+
+    Raises:
+        BadInput: no finished run, or one of another method than the row says.
+    """
+    made = _made_by(source)
+    said, is_of = (
+        str(of["method"].get("name")) for of in ({"method": made["method"], **row}, made)
+    )
+    if said != is_of:
+        raise BadInput(
+            f"rows[{index}]: the run in {source} is of {is_of}, and the row says {said}; leave "
+            "method out where from stands."
+        )
+    return {**row, **made}
 
 
 def _made_by(source: Path) -> dict[str, Any]:
@@ -364,14 +382,18 @@ def work_release(job: str, folder: str, row: str) -> None:
     run = next(r.run for r in study.rows if r.name == row)
     out = Path(folder) / "rows" / row
     out.mkdir(parents=True, exist_ok=True)
+    (out / "release.json").unlink(missing_ok=True)  # it says that all of them are there
     anonymizer, released = _anonymizer(study, Path(folder), row), []
+    figures: dict[str, Any] = {}
     for i, part in enumerate(data.parts):
         path = out / release_name(part.name)
-        released.append(_coded(release(anonymizer, part, path, fabric), path, study.evaluation))
+        let_out = release(anonymizer, part, path, fabric)
+        if part is data.clips.test:  # what the anonymizer changed, not what a codec does
+            changes = (_rms_change(part.video(k), let_out.video(k)) for k in range(len(part)))
+            figures["rms"] = list(changes)
+        released.append(_coded(let_out, path, study.evaluation))
         tell(job, i + 1, len(data.parts))
-    test, seen = data.clips.test, released[2]
-    change = np.array([_rms_change(test.video(i), seen.video(i)) for i in range(len(test))])
-    figures: dict[str, Any] = {"rms": change.tolist()}
+    seen = released[2]
     for part in released:
         if part.name.endswith("/train"):
             known = statistics(part)
@@ -797,6 +819,15 @@ def _row_jobs(
     if cfg.inversion is not None:
         undone = (f"invert {row.name}",)
         exam(*undone, work_invert, out / INVERTED, starts(*attackers))
+        if (
+            cfg.identity is not None
+        ):  # which looks at what was recovered, and that goes with the row
+
+            def recovered() -> bool:
+                wanted = (out / RECOVERED, out / IDENTITY)
+                return (out / INVERTED).exists() and any(path.exists() for path in wanted)
+
+            exams[-1] = dataclasses.replace(exams[-1], done=recovered)
     if cfg.identity is not None:
         exam(
             f"identify {row.name}", work_identity, out / IDENTITY,
@@ -848,7 +879,6 @@ def summarize(study: Study, folder: Path, row: Row, data: Data) -> dict[str, Any
         told = np.mean([_log_softmax(s) for s in targets.values()], axis=0).argmax(1)
         for key, actions in {"floor_scores": test.actions, "predicted_floor_scores": told}.items():
             floors[key] = metrics.action_floor(train.actions, train.attributes, actions)
-    met = getattr(row.run.method.config, "adversaries", ())
     summary = metrics.summarize_row(
         row.name,
         row.run.method.name,
@@ -860,7 +890,7 @@ def summarize(study: Study, folder: Path, row: Row, data: Data) -> dict[str, Any
         attributes=read.attributes,
         groups=test.groups,
         attribute_names=read.attribute_names,
-        used_in_training=met,
+        used_in_training=_met(row.run),
         weights=metrics.bootstrap_weights(test.groups, cfg.replicates, 0),
         attribute_weights=metrics.bootstrap_weights(read.groups, cfg.replicates, 0),
         plugin_top1=next(iter(plugin.values()), None),
@@ -881,6 +911,14 @@ def summarize(study: Study, folder: Path, row: Row, data: Data) -> dict[str, Any
         raw_cmap = max(metrics.cmap(s, read.attributes) for s in raw_attackers.values())
         summary["budget"] = _curve(cfg, folder, row.name, read, raw_cmap)
     return summary
+
+
+def _met(run: Run) -> set[str]:
+    """The architectures that training used: of the target, and of the budget or adversaries."""
+    if not learns(run):
+        return set()
+    adversaries = getattr(run.method.config, "adversaries", ())
+    return {run.target.name, *(adversaries or (run.budget.name,))}
 
 
 def _plugin(cfg: Evaluation, out: Path, test: ClipSet) -> dict[str, float]:
@@ -1025,8 +1063,8 @@ def carry_out(
                 check_players(made.run, data.clips, data.private)
         _enough_space(folder, data)
         taken = [made for made in study.rows if made.source]
-        for made in taken:
-            _check_seen(made, data)
+        for made in study.rows:
+            _check_seen(made, data, folder)
         _same_inputs(folder, data, taken)
         checkpoint.write_atomically(file, study.toml().encode())
         for made in taken:
@@ -1126,8 +1164,11 @@ def _enough_space(folder: Path, data: Data) -> None:
         )
 
 
-def _check_seen(row: Row, data: Data) -> None:
+def _check_seen(row: Row, data: Data, folder: Path) -> None:
     """Refuse an anonymizer that was trained on what it would be tested on.
+
+    One that the study trains itself has nothing to say before; one that was put into the folder, as
+    a sweep does with what another world trained, is looked at like one from elsewhere.
 
     Raises:
         BadInput: it was; or its folder does not say what it was trained on, and the test is of
@@ -1135,17 +1176,19 @@ def _check_seen(row: Row, data: Data) -> None:
     """
     tested = data.clips.test.files | data.bearers.test.files
     leaky = any(part.name.startswith(LEAKY) for part in data.parts)
-    if row.source is None or not learns(row.run) or not tested or leaky:
+    where = row.source or folder / "methods" / row.name
+    there = row.source or (where / "anonymizer.safetensors").exists()
+    if not there or not learns(row.run) or not tested or leaky:
         return
-    path = row.source / SEEN
+    path = where / SEEN
     if not path.exists():
         raise BadInput(
-            f"Row {row.name}: {row.source} does not say which files it was trained on (it has no "
+            f"Row {row.name}: {where} does not say which files it was trained on (it has no "
             f"{SEEN}), and this study tests on files; train it again."
         )
     if both := tested & set(path.read_text().splitlines()):
         raise BadInput(
-            f"Row {row.name}: the run in {row.source} was trained on {len(both)} of the "
+            f"Row {row.name}: the run in {where} was trained on {len(both)} of the "
             f"{len(tested)} files that this study tests on, first {min(both)}; take a run that was "
             "not, or another test."
         )
@@ -1169,11 +1212,16 @@ def _same_inputs(folder: Path, data: Data, taken: list[Row]) -> None:
         checkpoint.write_atomically(path, json.dumps(now, indent=1).encode())
         return
     before = json.loads(path.read_text())
-    if changed := sorted(key for key in {*before, *now} if before.get(key) != now.get(key)):
+    # A study may gain rows, and with them anonymizers from elsewhere; nothing else.
+    gained = {key for key in now if key.startswith("anonymizer/") and key not in before}
+    changed = sorted(k for k in {*before, *now} - gained if before.get(k) != now.get(k))
+    if changed:
         raise BadInput(
             f"{folder} holds a study of something else: {', '.join(changed)} changed since. "
             "Name another folder with --out."
         )
+    if gained:
+        checkpoint.write_atomically(path, json.dumps(now, indent=1).encode())
 
 
 def _product(row: Row, folder: Path) -> Path:

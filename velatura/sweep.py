@@ -44,7 +44,7 @@ from pydantic import Field
 from velatura import plugins, study
 from velatura.config import apply_sets, build, config, digest, fields, read_toml
 from velatura.errors import BadInput, Failure, unknown
-from velatura.experiment import DEFAULTS, Section, learns, load_data, locked, train
+from velatura.experiment import DEFAULTS, SEEN, Section, learns, load_data, locked, train
 from velatura.jobs import Event, Job, sentence, tell
 from velatura.jobs import run as run_jobs
 from velatura.metrics import mean_interval
@@ -600,7 +600,7 @@ def _take_trained(cell: Cell) -> None:
             )
         if not kept.exists():
             to.mkdir(parents=True, exist_ok=True)
-            for name in ("config.toml", "log.jsonl", product.name):  # the product last: it is done
+            for name in ("config.toml", SEEN, "log.jsonl", product.name):  # the product last
                 if (source / name).exists():
                     shutil.copyfile(source / name, to / name)
 

@@ -32,7 +32,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 OPTIONS: dict[str, dict[str, Any]] = {}  # of a method, where its defaults do not do
 # What a frame becomes depends on others of its clip: that is what these methods are.
-LOOKS_AROUND = {"bdq", "frame_difference", "penalty_released", "stprivacy"}
+LOOKS_AROUND = {"bdq", "frame_difference", "freeze", "penalty_released", "stprivacy"}
 KEYED = {"noise"}  # the same noise in each frame of a clip: permuted frames are another clip
 WANTS_PEOPLE = {"blacken", "blur_people"}
 EIGHT = 8  # frames: two tubelets of 2, and as long as the demo's clips

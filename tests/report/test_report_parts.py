@@ -170,7 +170,8 @@ def budget(*entries):
     [
         ([(0.25, 4, 0.2), (1, 4, 0.4), (4, 4, 0.41)], None, False, 0.01, None),
         ([(0.25, 4, 0.2), (1, 4, 0.4), (4, 4, 0.45)], None, True, 0.05, None),
-        ([(0.25, 4, 0.2), (1, 4, 0.4), (4, 4, 0.45)], [0.3, 0.42], False, 0.05, None),
+        # The row's interval is over other people, and both ends of a step are of these.
+        ([(0.25, 4, 0.2), (1, 4, 0.4), (4, 4, 0.45)], [0.3, 0.42], True, 0.05, None),
         ([(1, 1, 0.2), (1, 4, 0.4)], None, True, None, 0.2),
         ([(1, 4, 0.4), (4, 4, 0.3)], None, False, -0.1, None),  # falling is not rising
         ([(1, 1, 0.1), (1, 4, 0.1), (4, 1, 0.1), (4, 4, 0.3)], None, True, 0.2, 0.2),

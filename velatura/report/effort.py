@@ -19,7 +19,7 @@ from velatura.report.markup import (
     share,
     table,
 )
-from velatura.report.run import number, span
+from velatura.report.run import number
 
 __all__ = ["Verdict", "curves", "effort", "verdict"]
 
@@ -69,12 +69,11 @@ def points(row: dict[str, Any]) -> Points:
 def verdict(row: dict[str, Any]) -> Verdict | None:
     """Whether the last step of data, and of epochs, still raised L.
 
-    A step counts if it raises L by more than STEP and by more than half the width of the row's
-    interval. None where no two points can be compared.
+    A step counts if it raises L by more than STEP: both its ends are of the same test people, so
+    the row's interval, which is over other people, says nothing of it. None where no two points can
+    be compared.
     """
     found = points(row)
-    inside = span(row.get("L_interval"))
-    least = max(STEP, (inside[1] - inside[0]) / 2 if inside else 0.0)
     steps: list[float | None] = [None, None]
     said = []
     for along, way in enumerate(["from {:g} to {:g} times the data", "from {:g} to {:g} epochs"]):
@@ -85,14 +84,14 @@ def verdict(row: dict[str, Any]) -> Verdict | None:
             said.append(f"{way.format(before, after)} L changes by {_signed(step)}")
     if not said:
         return None
-    verdict = Verdict(steps[0], steps[1], least, "")
+    verdict = Verdict(steps[0], steps[1], STEP, "")
     end = (
         "The attacker has not saturated: with more effort L may rise further."
         if verdict.rising
         else "The curve is flat: more effort did not help the attacker."
     )
     text = " and ".join(said)
-    text = f"{text[:1].upper()}{text[1:]}; up to {least:.2f} is taken for noise. {end}"
+    text = f"{text[:1].upper()}{text[1:]}; up to {STEP:.2f} is taken for noise. {end}"
     return replace(verdict, text=text)
 
 

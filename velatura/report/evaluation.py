@@ -174,7 +174,13 @@ def statement(found: Mapping[str, Any], show: Show = one_line) -> str:
     if test["clips"] is not None:
         people = "" if test["people"] is None else f" of {test['people']:,} people or films"
         where += f" ({test['clips']:,} clips{people})"
+    by = leakage["strongest"]
     if leakage["L"] is not None:
+        # An attacker who was given more counts as any other.
+        more = max(leakage["budget"], key=lambda point: _least(point["L"]), default=None)
+        if more is not None and _least(more["L"]) > leakage["L"]:
+            leakage = {"L": more["L"], "cmap": None}
+            by = f"{more['by']}, with {more['data']:g} times the data and {more['epochs']} epochs"
         # As far as it is rounded up, nobody was above it.
         above = _up(leakage["L"], 2)
         inside = figure(leakage, "L", 2).partition(" ")[2].strip("()")
@@ -184,8 +190,12 @@ def statement(found: Mapping[str, Any], show: Show = one_line) -> str:
         said = f"no attacker in this suite exceeded a cMAP of {_up(leakage['cmap'], 1)} %"
     else:
         return f"{where}, no attacker's figure is recorded, so nothing is said of leakage."
-    by = leakage["strongest"]
     return f"{where}, {said}" + (f"; the strongest was {show(by)}." if by else ".")
+
+
+def _least(value: Any) -> float:
+    """A number, or the least where there is none."""
+    return -math.inf if (given := number(value)) is None else given
 
 
 def cautions(found: Mapping[str, Any], show: Show = one_line) -> list[str]:

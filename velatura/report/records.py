@@ -76,7 +76,9 @@ def figure(
         return number(found.get(measure))
     if measure == "top1":
         return _mean(_of_target(found, network))
-    values = found.get("attackers", {}).get(network, {}).get(measure)
+    attackers = found.get("attackers", {})
+    # One that started from random weights has its rung before its name.
+    values = (attackers.get(network) or attackers.get(f"A3 {network}") or {}).get(measure)
     return max(_numbers(values), default=None)
 
 

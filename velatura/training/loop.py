@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from velatura.config import config
 from velatura.errors import BadInput, Failure
-from velatura.training import checkpoint
+from velatura.training import checkpoint, narrow
 from velatura.training.batches import Batches
 from velatura.training.seed import reseed
 
@@ -80,6 +80,8 @@ def fabric(cfg: Config) -> Fabric:
     precision = cfg.precision
     if precision == "auto":
         precision = "bf16" if device == "cuda" or _cpu_gains_from_bf16() else "32"
+    if device == "cpu" and precision == "bf16":
+        narrow.ensure()
     return Fabric(
         accelerator=device,
         devices="auto" if device == "cuda" and _torchrun() else _processes(),
