@@ -145,6 +145,15 @@ def test_a_fresh_one_says_nothing_and_one_that_was_kept_says_the_same():
     assert found(clips).abs().max() > 0
 
 
+def test_clips_of_which_the_same_is_said_have_the_same_logits_to_the_last_bit():
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(5, 150, generator=generator), torch.randn(5, generator=generator)
+    x = torch.randn(1, 150, generator=generator)
+    found = public_networks.linear(x.expand(67, 150).contiguous(), weight, bias)
+    assert len(found.unique(dim=0)) == 1
+    torch.testing.assert_close(found[:1], x @ weight.T + bias)
+
+
 # Which frames are looked at, and how large
 
 

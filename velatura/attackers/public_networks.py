@@ -81,12 +81,10 @@ def fit(
     seen, asked = described(network.seen, train, val, window, fabric, progress)
     known, told = answers(train, labels).to(seen), answers(val, labels).to(seen)
     network.standardise(seen)
-    best = float("inf")
+    best, standard = float("inf"), network.standard(asked)
     for strength in network.strengths:
         weight, bias = logistic(network.standard(seen), known, strength)
-        loss = float(
-            F.binary_cross_entropy_with_logits(network.standard(asked) @ weight.T + bias, told)
-        )
+        loss = float(F.binary_cross_entropy_with_logits(linear(standard, weight, bias), told))
         if loss < best:
             best = loss
             network.weight, network.bias = weight, bias
@@ -122,6 +120,14 @@ def logistic(
         optimizer.step(cost)  # type: ignore[no-untyped-call]
     found = theta.detach().float()
     return found[:, :-1], found[:, -1]
+
+
+def linear(
+    x: Float[Tensor, "n d"], weight: Float[Tensor, "k d"], bias: Float[Tensor, " k"]
+) -> Float[Tensor, "n k"]:
+    """Logits. Where networks find nothing, clips are the same to the last bit, and so must their
+    logits be: a product of matrices may sum a row in another order for where it stands."""
+    return (x[:, None] * weight).sum(-1) + bias
 
 
 class Said(nn.Module):
@@ -186,4 +192,4 @@ class Reader(nn.Module):
         features = self.seen(clips)
         # Rounding to 16 bits would make ties of what is nearly alike.
         with torch.autocast(features.device.type, enabled=False):
-            return self.standard(features.float()) @ self.weight.T + self.bias
+            return linear(self.standard(features.float()), self.weight, self.bias)
