@@ -18,13 +18,13 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from training import tiny
 
-from velatura import metrics
+from velatura import metrics, study
 from velatura.attackers import _sensors, public_networks
 from velatura.attackers._sensors import Faces, Nudity
 from velatura.attackers.public_networks import Config, Reader, Said
 from velatura.errors import BadInput
-from velatura.layout import ClipSet
-from velatura.protocols import privacy
+from velatura.layout import ClipSet, Splits
+from velatura.protocols import _fresh, privacy
 from velatura.training import fit, loop
 from velatura.training.batches import Config as Window
 
@@ -218,6 +218,27 @@ def test_clips_become_one_row_of_logits_each():
     assert network.seen(clips).shape == (2, 132)
     assert torch.equal(network.seen(clips), network.seen(clips))
     assert not list(network.parameters())
+
+
+@faces_wheels
+def test_an_examination_starts_from_raw_clips_and_is_the_same_again():
+    splits = Splits(*(tiny.noise(n=6, name=f"noise/{part}") for part in Splits._fields))
+    cfg = _fresh.Config()
+    learn = study.learner("attributes", "public_networks")
+    assert learn is public_networks.fit
+
+    def examined(start: Any) -> _fresh.Examination:
+        settings = {"networks": ("faces", "gender"), "frames": 1, "size": 64}
+        return _fresh.examine(
+            splits, "attributes", lambda k: privacy.network("public_networks", k, settings), start,
+            cfg.learning("attributes"), cfg, WINDOW, 0, FABRIC, None, learn,
+        )  # fmt: skip
+
+    first = examined(None)
+    again = examined(first.weights)
+    assert first.scores.shape == (6, splits.test.attributes.shape[1])
+    assert np.array_equal(first.scores, again.scores)
+    assert tiny.equal(first.weights, again.weights)
 
 
 @needs("nudenet")

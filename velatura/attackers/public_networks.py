@@ -5,8 +5,8 @@ face, which parts of bodies. They never move. A logistic regression on what they
 study's attributes. On raw clips that is a stranger with installed tools; on a release, rung A2, one
 who does not adapt; and fitted on the release, rung A4, one who does.
 
-The networks were trained on photographs of real people: of generated ones they say little. They
-look at pictures as they are, so ``evaluation.standardise = false`` suits them.
+The networks were trained on photographs of real people: of generated ones they say little. Faces
+are found by the detector that deployment blurs faces with, so of that blur they see little, too.
 
 Needs ``pip install 'velatura[attack]'``; ``"nudity"`` needs ``'velatura[attack-nudity]'``, whose
 package is under the AGPL-3.0, unlike all others here. See ``_sensors.py`` for where each is from.
