@@ -36,6 +36,7 @@ REMEDY = {NUDITY: "pip install 'velatura[attack-nudity]'"}  # of the others, the
 THRESHOLD = 0.35  # of CenterFace: below it, most of what it finds in small frames is no face
 MOST = 3  # faces of a frame, the surest first
 EMBEDDING = 128
+COLOURS = 122.782, 117.001, 104.298  # the mean of what the gender network was trained on
 CLASSES = 18  # of NudeNet
 LEAST = 1e-4  # a probability, before its logarithm
 
@@ -130,7 +131,7 @@ class Faces:
         if self.gender is not None:
             # Size, margin and colours as the network was trained: (byte - mean) / 256.
             chip = self.dlib.get_face_chip(frame, shape, 32, 0.2).astype(np.float32)
-            planes = (chip - np.float32([122.782, 117.001, 104.298])) / 256
+            planes = (chip - np.array(COLOURS, np.float32)) / 256
             (p,) = self.gender.run(None, {"images": planes.transpose(2, 0, 1)[None]})
             parts.append(logit(p[0, 1:]))
         if self.identity is not None:
