@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -25,10 +24,10 @@ from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 
+from velatura.attackers._described import answers, described
 from velatura.config import config
 from velatura.layout import ClipSet, Labels
 from velatura.models import efficientnet_lite0
-from velatura.training import windows
 from velatura.training.batches import Config as Window
 from velatura.training.players import prepare
 
@@ -89,13 +88,9 @@ def fit(
     """
     assert isinstance(network, Neighbours)
     prepare(network, fabric.device).eval()
-    parts, total, before = [], len(train) + len(val), 0
-    for data in (train, val):
-        tell = None if progress is None else _after(progress, before, total)
-        parts.append((_described(network.seen, data, window, fabric, tell), _answers(data, labels)))
-        before += len(data)
-    (seen, known), (asked, told) = parts
-    network.remember(seen, known.to(seen))
+    seen, asked = described(network.seen, train, val, window, fabric, progress)
+    told = answers(val, labels)
+    network.remember(seen, answers(train, labels).to(seen))
     losses = {}
     for count in network.choices:
         network.count.fill_(count)
@@ -103,38 +98,6 @@ def fit(
         losses[count] = float(F.binary_cross_entropy_with_logits(logits, told.to(logits)))
     network.count.fill_(min(losses, key=lambda count: losses[count]))
     return network
-
-
-def _after(progress: Callable[[int, int], None], before: int, total: int) -> Callable[[int], None]:
-    return lambda done: progress(before + done, total)
-
-
-def _answers(data: ClipSet, labels: Labels) -> Float[Tensor, "n k"]:
-    if labels == "actions":
-        return torch.from_numpy(np.eye(len(data.action_names), dtype=np.float32)[data.actions])
-    return torch.from_numpy(data.attributes.astype(np.float32))
-
-
-@torch.no_grad()
-def _described(
-    seen: nn.Module,
-    data: ClipSet,
-    window: Window,
-    fabric: Fabric,
-    progress: Callable[[int], None] | None,
-    batch: int = 64,
-) -> Float[Tensor, "n d"]:
-    """Features of the middle window of every video, as a test sees it."""
-    window, found = windows.of(data, window), []
-    windows.check(data, window)
-    for start in range(0, len(data), batch):
-        items = np.arange(start, min(start + batch, len(data)))
-        (stored,) = windows.even(data, items, window)
-        with fabric.autocast():
-            found.append(seen(windows.central(stored, window).to(fabric.device)).float())
-        if progress:
-            progress(start + len(items))
-    return torch.cat(found)
 
 
 class Pixels(nn.Module):
