@@ -298,6 +298,16 @@ def test_a_row_from_elsewhere_is_of_that_method(tmp_path: Path):
         study.resolve_study({"rows": [{"from": str(folder), "method": {"name": "vita"}}]})
 
 
+def test_a_row_that_was_told_is_no_row_of_a_study_that_holds_out(tmp_path: Path):
+    folder = a_run(tmp_path / "novel", ["a.avi"])
+    values = {"held_out": ["hair"], "rows": [{"from": str(folder)}]}
+    with pytest.raises(BadInput, match="was told hair, which this study holds out"):
+        study.resolve_study(values)
+    text = (folder / "config.toml").read_text()
+    (folder / "config.toml").write_text('held_out = ["hair", "shirt"]\n' + text)
+    assert study.resolve_study(values).rows[1].source == folder
+
+
 def test_training_s_own_architectures_are_marked():
     made = study.resolve_study(
         {"rows": [{"method": {"name": "spact"}}, {"method": {"name": "blur"}},

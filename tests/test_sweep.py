@@ -502,6 +502,12 @@ def test_trained_rows_are_those_of_another_world(tmp_path: Path):
             "No row of world a named 'blurr'. Did you mean 'blur'",
         ),
         ([{"name": "a", "trained": "b"}, {"name": "b"}], "No world above a that trains named 'b'"),
+        ([{"name": "a", "set": ["seed=5"]}], "a cannot set seed: that is decided above all worlds"),
+        ([{"name": "a", "method": {"name": "spact"}}], "a cannot make another method of its rows"),
+        (
+            [{"name": "a"}, {"name": "b", "trained": "a", "set": ["anonymizer.width=8"]}],
+            "b cannot set anonymizer: .* where its rows are trained",
+        ),
         (
             [{"name": "a"}, {"name": "b", "trained": "a"}, {"name": "c", "trained": "b"}],
             "No world above c that trains named 'b'. .*Available: a",

@@ -171,7 +171,7 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
             )
         source = Path(str(row["from"])) if "from" in row else None
         if source and ("method" not in row or source.exists()):
-            row = _as_made(row, source, index)
+            row = _as_made(row, source, index, base.held_out)
         changed = {**values, "method": row["method"]}
         if "anonymizer" in row:
             changed["anonymizer"] = row["anonymizer"]
@@ -214,13 +214,21 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
     return Study(title, base, evaluation, tuple(rows))
 
 
-def _as_made(row: Mapping[str, Any], source: Path, index: int) -> dict[str, Any]:
+def _as_made(
+    row: Mapping[str, Any], source: Path, index: int, held_out: tuple[str, ...]
+) -> dict[str, Any]:
     """A row with the method and the anonymizer of the run that it is from.
 
     Raises:
-        BadInput: no finished run, or one of another method than the row says.
+        BadInput: no finished run, one of another method than the row says, or one that was told
+            what this study holds out.
     """
     made = _made_by(source)
+    if told := sorted({*held_out} - {*read_toml(source / "config.toml").get("held_out", ())}):
+        raise BadInput(
+            f"rows[{index}]: the run in {source} was told {', '.join(told)}, which this study "
+            "holds out; take a run that was not, or hold out what it did."
+        )
     said, is_of = (
         str(of["method"].get("name")) for of in ({"method": made["method"], **row}, made)
     )

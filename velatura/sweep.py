@@ -180,6 +180,10 @@ def resolve_grid(values: Mapping[str, Any], sets: Sequence[str] = ()) -> Grid:
     return Grid(title, values, tuple(seeds), worlds, equal)
 
 
+MADE_BY = ("anonymizer", "target", "budget", "start", "held_out", "loop")
+"""Sections that say how a row was trained: a world that trains nothing has no word in them."""
+
+
 def _check_worlds(worlds: Sequence[World], rows: Sequence[Mapping[str, Any]]) -> None:
     """Refuse worlds of rows that are not there, or not trained where they are said to be.
 
@@ -192,6 +196,17 @@ def _check_worlds(worlds: Sequence[World], rows: Sequence[Mapping[str, Any]]) ->
         for name in world.rows:
             if name not in (RAW, *names):
                 raise unknown(f"row of world {world.name}", name, names)
+        changed = {text.partition("=")[0].partition(".")[0].strip() for text in world.set}
+        if fixed := sorted(changed & {"seed", "rows", *(MADE_BY if world.trained else ())}):
+            why = " where its rows are trained" if world.trained else ""
+            raise BadInput(
+                f"worlds: {world.name} cannot set {', '.join(fixed)}: that is decided above all "
+                f"worlds{' or' + why if why else ''}; leave it out."
+            )
+        if "name" in world.method:
+            raise BadInput(
+                f"worlds: {world.name} cannot make another method of its rows; write rows for it."
+            )
         if not world.trained:
             continue
         before = {other.name: other for other in worlds[:i] if not other.trained}

@@ -127,4 +127,9 @@ def test_the_command(root: Path, records: Path, tmp_path: Path, monkeypatch: pyt
     assert tiny.main("figure", "4") == (
         2, "", "Error: No figure named '4'. Available: 2, 3, 5, 6, 7, 8.\n",
     )  # fmt: skip
+    (tmp_path / "file").touch()
+    code, out, err = tiny.main(*words[:-1], str(tmp_path / "file"))
+    assert (code, out) == (2, "")
+    assert "is a file; name a folder for the pictures" in err
+    assert not list(tmp_path.rglob("*.part"))
     assert tiny.main("figure")[2].startswith("Error: Say which figure: 2, 3")

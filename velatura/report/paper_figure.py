@@ -103,14 +103,20 @@ def draw(
     with rc_context(STYLE):
         shown = KINDS[given["kind"]](given, where, source, shlex.join(words), lacks)
         shown.suptitle(f"{given['caption']} ({instance})", x=0.01, ha="left")
-        out.mkdir(parents=True, exist_ok=True)
-        paths = []
+        pictures = {}
         for suffix, about in (("png", {"Software": None}), ("svg", {"Date": None})):
             picture = io.BytesIO()
             shown.savefig(picture, format=suffix, dpi=150, metadata=about)
-            paths.append(out / f"figure{asked}.{suffix}")
-            paths[-1].write_bytes(picture.getvalue())
-    return paths, lacks
+            pictures[out / f"figure{asked}.{suffix}"] = picture.getvalue()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise BadInput(f"--out {out} is a file; name a folder for the pictures.") from None
+    for path, drawn in pictures.items():
+        beside = path.with_suffix(f"{path.suffix}.part")
+        beside.write_bytes(drawn)
+        beside.replace(path)
+    return list(pictures), lacks
 
 
 def _drops(
