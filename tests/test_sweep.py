@@ -22,6 +22,7 @@ from training import tiny
 from velatura import metrics, study, sweep
 from velatura.config import read_toml, to_toml
 from velatura.errors import BadInput, Failure
+from velatura.frontier import ideal_distance
 from velatura.jobs import Event, Job
 
 ROOT = Path(__file__).parents[1]
@@ -610,3 +611,25 @@ def test_settings_are_looked_for_where_nothing_is_reported_and_alike_for_all():
     study = sweep.cells_of(tuning, Path("nowhere"))[0].study
     settings = Counter(row.run.method.name for row in study.rows if sweep.learns(row.run))
     assert set(settings.values()) == {4}
+
+
+def test_settings_are_those_that_tuning_found():
+    """Of each method's the one nearest to U = 1, L = 0, in the record; the penalty has SPAct's."""
+    record = ROOT / "experiments" / "records" / "tuning" / "world-100" / "summary.json"
+    summary = json.loads(record.read_text())
+    settings = {row["name"]: row["method"] for row in summary["config"]["rows"]}
+    best: dict[str, tuple[float, str]] = {}
+    for row in summary["rows"]:
+        if row["method"] != "identity":
+            found = (ideal_distance(row["U"], row["L"]), row["name"])
+            best[row["method"]] = min(found, best.get(row["method"], found))
+    rows = read_toml(ROOT / "experiments" / "grids" / "tuning.toml")["rows"]
+    keys = {row["name"]: list(row["sweep"]) for row in rows}
+    assert set(keys) == set(best)
+    for name in ("penalty", "penalty_released"):
+        best[name], keys[name] = best["spact"], keys["spact"]
+    for grid in ("comparison", "comparison-real", "ladder"):
+        for row in read_toml(ROOT / "experiments" / "grids" / f"{grid}.toml")["rows"]:
+            method = row["method"]
+            for key in keys.get(method["name"], ()):
+                assert method[key] == settings[best[method["name"]][1]][key], (grid, row["name"])
