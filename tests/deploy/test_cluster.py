@@ -316,6 +316,8 @@ def two_nodes(tmp_path_factory):
         no_leaks(f"velatura-test-{os.getpid()}"),
     ):
         made = Cluster()
+        # Ray notes the address in its own folder, which it makes only if nodes lie there, too.
+        Path(ray._private.utils.get_ray_address_file(None)).parent.mkdir(exist_ok=True)
         try:
             made.add_node(num_cpus=1, include_dashboard=False, temp_dir=home)
             made.add_node(num_cpus=1)

@@ -44,8 +44,9 @@ def ensure() -> None:
 
 def _guarded(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def _conv_forward(self: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        narrowed = narrow(tuple(input.shape[2:]), self.kernel_size)
-        if not narrowed or input.is_cuda or not torch.is_autocast_enabled("cpu"):
+        if input.is_cuda or not torch.is_autocast_enabled("cpu"):
+            return plain(self, input, weight, bias)
+        if not narrow(tuple(input.shape[2:]), self.kernel_size):
             return plain(self, input, weight, bias)
         with torch.autocast("cpu", enabled=False):
             return plain(
