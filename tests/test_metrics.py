@@ -549,6 +549,24 @@ def test_a_large_difference_is_above_as_far_as_replicates_can_tell(rng):
     assert metrics.above_by_chance(np.zeros((1, 99)), np.zeros(1)) == 1
 
 
+@pytest.mark.parametrize("attackers", [1, 12])
+def test_the_excess_of_nothing_is_rarely_told_apart_from_none(row_arguments, rng, attackers):
+    """Attackers who know nothing, and the best of them: its interval reaches down to the floor."""
+    given, apart = dict(row_arguments), 0
+    labels = given["attributes"]
+    given["replicates"] = 60
+    for _ in range(12):
+        given["attacker_scores"] = {
+            ("a", f): rng.normal(size=labels.shape) for f in range(attackers)
+        }
+        floor = rng.normal(size=labels.shape)
+        headline = metrics.summarize_row("x", "x", floor_scores=floor, **given)["headline"]
+        low, high = headline["excess_interval"]
+        assert low <= headline["excess"] <= high
+        apart += low > 0
+    assert apart <= 3
+
+
 def test_f1_as_printed_asks_for_more(row_arguments):
     """The papers' code compares logits with .5: a logit of .4 says present only at p > .5."""
     given = dict(row_arguments)

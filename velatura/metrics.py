@@ -836,9 +836,12 @@ def summarize_row(
         p = [above_by_chance(spread[:, k], gaps[:, k]) for k in range(gaps.shape[1])]
         for entry, one, corrected in zip(per_attribute.values(), p, holm(p), strict=True):
             entry |= {"p": one, "p_holm": corrected}
-        excess = gaps.mean(1).max()
-        luck = _luck(spread.mean(1))
-        low, high = np.quantile(luck[np.isfinite(luck)], [0.025, 0.975])
+        excess, chosen = gaps.mean(1).max(), int(gaps.mean(1).argmax())
+        # Downwards as far as the luckiest of all attackers may have been lucky; upwards as far as
+        # the chosen one may have been unlucky.
+        luck, own = _luck(spread.mean(1)), _luck(spread[chosen : chosen + 1].mean(1))
+        high = np.quantile(luck[np.isfinite(luck)], 0.975)
+        low = np.quantile(own[np.isfinite(own)], 0.025)
         headline["excess"] = float(excess)
         headline["excess_interval"] = _span((excess - high, excess - low))
 
