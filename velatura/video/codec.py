@@ -72,7 +72,10 @@ def _encoded(images: np.ndarray, encoder: str, crf: float, fps: float) -> list[a
     context.time_base = 1 / context.framerate
     # How work is cut up for threads decides which bits are spent where.
     context.thread_count = 1
-    context.options = {"crf": str(crf), "preset": "veryfast"}
+    # In small pictures x264's look ahead for macroblocks depends on what memory held; without it,
+    # qcomp is 1, as it is with it.
+    still = "no-mbtree=1:qcomp=1"
+    context.options = {"crf": str(crf), "preset": "veryfast", "x264-params": still}
     scaler, packets = VideoReformatter(), []
     for number, image in enumerate(images):
         frame = scaler.reformat(
