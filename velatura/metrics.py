@@ -478,16 +478,12 @@ def _luck(replicates: Array) -> Array:
     return luck
 
 
-def _beyond(scores: Array, floor: Array, attributes: Array, weights: Array) -> tuple[Array, Array]:
-    """AP above that of the floor, of each attribute: (K,), and (K, R) of the replicates."""
-    gaps, spread = [], []
-    for k in range(attributes.shape[1]):
-        labels = attributes[:, k]
-        pair = [average_precision(s[:, k], labels) for s in (scores, floor)]
-        drawn = [average_precision(s[:, k], labels, weights) for s in (scores, floor)]
-        gaps.append(pair[0] - pair[1])
-        spread.append(drawn[0] - drawn[1])
-    return np.array(gaps), np.stack(spread)
+def _each_ap(scores: Array, attributes: Array, weights: Array) -> tuple[Array, Array]:
+    """AP of each attribute: (K,), and (K, R) of the replicates."""
+    columns = range(attributes.shape[1])
+    points = [average_precision(scores[:, k], attributes[:, k]) for k in columns]
+    drawn = [average_precision(scores[:, k], attributes[:, k], weights) for k in columns]
+    return np.array(points), np.stack(drawn)
 
 
 def holm(p_values: ArrayLike) -> list[float]:
@@ -831,8 +827,10 @@ def summarize_row(
     headline: dict[str, Any] = {"rung": rung_of(strongest[0]), "by": _label(strongest)}
     if floor_scores is not None:
         # All attackers at once: the one that counts was chosen on these very items.
-        beyond = [_beyond(attacker_scores[f], floor_scores, attributes, read_weights) for f in read]
-        gaps, spread = (np.stack(part) for part in zip(*beyond, strict=True))  # (F, K), (F, K, R)
+        read_of = [_each_ap(attacker_scores[f], attributes, read_weights) for f in read]
+        floor_ap, floor_spread = _each_ap(floor_scores, attributes, read_weights)
+        gaps = np.stack([points for points, _ in read_of]) - floor_ap  # (F, K)
+        spread = np.stack([drawn for _, drawn in read_of]) - floor_spread  # (F, K, R)
         p = [above_by_chance(spread[:, k], gaps[:, k]) for k in range(gaps.shape[1])]
         for entry, one, corrected in zip(per_attribute.values(), p, holm(p), strict=True):
             entry |= {"p": one, "p_holm": corrected}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -49,11 +49,6 @@ def show(
     tasks: dict[str, Any] = {}
     parts: dict[tuple[str, str], float] = {}
 
-    def on_data(stage: str, done: int, total: int) -> None:
-        if stage not in tasks:
-            tasks[stage] = bars.add_task(stage, total=total, note="")
-        bars.update(tasks[stage], completed=done, total=total)
-
     summary: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     try:
@@ -63,7 +58,7 @@ def show(
             resume=resume,
             workers=workers,
             command=typed(),
-            on_data=on_data,
+            on_data=_data_bars(bars, tasks),
             **more,
         )
         with bars, closing(work):
@@ -131,15 +126,11 @@ def show_controls(
     tasks: dict[str, Any] = {}
     parts: dict[tuple[str, str], float] = {}
 
-    def on_data(stage: str, done: int, total: int) -> None:
-        if stage not in tasks:
-            tasks[stage] = bars.add_task(stage, total=total, note="")
-        bars.update(tasks[stage], completed=done, total=total)
-
     summary: dict[str, Any] = {}
     work = controls_out(
-        study, folder, resume=resume, workers=workers, command=typed(), on_data=on_data
-    )
+        study, folder, resume=resume, workers=workers, command=typed(),
+        on_data=_data_bars(bars, tasks),
+    )  # fmt: skip
     try:
         with bars, closing(work):
             for event in work:
@@ -178,6 +169,17 @@ def _controls(controls: list[dict[str, Any]]) -> Table:
             f"{control['value']:.{digits}f}", control["by"], "yes" if control["held"] else "NO",
         )  # fmt: skip
     return table
+
+
+def _data_bars(bars: Progress, tasks: dict[str, Any]) -> Callable[[str, int, int], None]:
+    """Told how far rendering or decoding is, draws a bar for each stage of it."""
+
+    def on_data(stage: str, done: int, total: int) -> None:
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage, total=total, note="")
+        bars.update(tasks[stage], completed=done, total=total)
+
+    return on_data
 
 
 def _advance(
