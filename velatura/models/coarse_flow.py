@@ -64,7 +64,7 @@ class CoarseFlow(nn.Module):
         self.cfg = cfg
         self.past = 1 + cfg.depth  # frames that it looks back
         layers: list[nn.Module] = []
-        channels = 3
+        channels = 2
         for _ in range(cfg.depth):
             layers += [Causal(channels, cfg.width), nn.SiLU()]
             channels = cfg.width
@@ -85,7 +85,7 @@ class CoarseFlow(nn.Module):
             flow = self.flow(clips.float()) / cfg.reach
         z = F.pad(flow, (0, 0, 0, 0, 0, 1))  # a third number, which only the network uses
         if cfg.depth:
-            z = z + self.repaint(z.tanh().transpose(1, 2)).transpose(1, 2).float()
+            z = z + self.repaint(flow.tanh().transpose(1, 2)).transpose(1, 2).float()
         told = z.tanh() / 2 + 0.5
         if cfg.quantize:
             told = eight_bits(_levels(told, cfg.levels - 1))
@@ -139,12 +139,16 @@ def _levels(x: Tensor, top: int) -> Tensor:
 
 
 class Causal(nn.Module):
-    """A convolution over 3 x 3 cells, this frame and the one before."""
+    """A convolution over 3 x 3 cells, this frame and the one before, which also sees the mean and
+    the largest of the whole picture: who is near fills more of it, and sways as one."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
         self.conv = nn.Conv3d(inputs, outputs, (2, 3, 3), padding=(0, 1, 1))
+        self.whole = nn.Linear(2 * inputs, outputs)
 
     def forward(self, x: Float[Tensor, "b c t g h"]) -> Float[Tensor, "b d t g h"]:
-        out: Tensor = self.conv(torch.cat([x[:, :, :1], x], 2))
+        near = self.conv(torch.cat([x[:, :, :1], x], 2))
+        whole = torch.cat([x.mean((3, 4)), x.amax((3, 4))], 1).transpose(1, 2)  # (b, t, 2 c)
+        out: Tensor = near + self.whole(whole).transpose(1, 2)[..., None, None]
         return out
