@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import warnings
 from contextlib import redirect_stdout
@@ -414,9 +415,11 @@ def run(capsys):
     return run
 
 
-def test_counts_for_people_and_for_programs(run, tmp_path, monkeypatch):
+def test_counts_for_people_and_for_programs(run, tmp_path, monkeypatch, root):
     monkeypatch.chdir(tmp_path)
-    words = ("--out", "people", "--train", 2, "--val", 1, "--size", 48)
+    page = (root / "docs/impact.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^velatura impact people (.*)$", page, re.M)
+    words = (*line.split(), "--train", 2, "--val", 1, "--size", 48)
     code, out, err = run(*words)
     assert (code, err) == (0, "")
     counts = json.loads(Path("people/people.json").read_text())["splits"]
