@@ -145,6 +145,7 @@ def test_nobody_is_in_two_splits_and_somebody_else_comes():
         again = replaced(train, 0, "train", index, slips=True)
         assert not skins(train.actors) & (skins(val.actors) | skins(others.actors))
         assert skins(others.actors) == skins(again.actors)
+        assert {actor.x for actor in train.actors}.isdisjoint(actor.x for actor in val.actors)
         for old, new in zip(train.actors, others.actors, strict=True):
             assert new.person.build == old.person.build
             assert new.person.hair.tobytes() != old.person.hair.tobytes()
