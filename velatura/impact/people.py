@@ -21,7 +21,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from multiprocessing import parent_process
@@ -101,13 +101,13 @@ def make(
         jobs = [Job(cfg, split, at, folder) for split in sizes for at in range(sizes[split])]
         found: dict[str, dict[int, list[dict[str, Any]]]] = {split: {} for split in sizes}
         for done, drawn in enumerate(spread(_draw, jobs, workers, each=32), 1):
-            found[drawn.split][drawn.index] = drawn.annotations
+            found[drawn.split][drawn.number] = drawn.annotations
             if progress is not None:
                 progress(done, len(jobs))
         counts = {}
         (folder / "annotations").mkdir()
-        for split, by_index in found.items():
-            content = _document(cfg, split, [by_index[at] for at in range(sizes[split])])
+        for split, by_number in found.items():
+            content = _document(cfg, split, [by_number[at] for at in range(sizes[split])])
             counts[split] = _counts(content)
             _write(folder / "annotations" / f"people_{split}.json", content)
         summary = {
@@ -151,7 +151,7 @@ def _known(cfg: Config, out: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _staged(out: Path) -> Any:
+def _staged(out: Path) -> Iterator[Path]:
     """A folder beside ``out`` that takes its place when all is done, and is gone otherwise."""
     whole = out.resolve()
     beside = whole.with_name(f"{whole.name}.{os.getpid()}.partial")
@@ -195,7 +195,7 @@ class Job(NamedTuple):
 
     cfg: Config
     split: str
-    index: int
+    number: int
     folder: Path
 
 
@@ -203,7 +203,7 @@ class Drawn(NamedTuple):
     """What is in it, without ids."""
 
     split: str
-    index: int
+    number: int
     annotations: list[dict[str, Any]]
 
 
@@ -213,7 +213,7 @@ def _draw(job: Job) -> Drawn:
     from velatura.deploy.image import encoded
 
     _tools()
-    where = job.cfg.seed, job.split, job.index
+    where = job.cfg.seed, job.split, job.number
     crowd = crowds.draw_crowd(*where)
     picture = crowds.draw(crowd, job.cfg.size)
     images = {job.split: picture.image}
@@ -222,10 +222,10 @@ def _draw(job: Job) -> Drawn:
             other = crowds.replaced(crowd, *where, slips=slips)
             images[f"oracle/{name}"] = crowds.draw(other, job.cfg.size, labels=False).image
     for place, image in images.items():
-        (job.folder / place / _name(job.index)).write_bytes(encoded(image, "PNG"))
+        (job.folder / place / _name(job.number)).write_bytes(encoded(image, "PNG"))
     found = [_person(*pair) for pair in zip(picture.people, picture.keypoints, strict=True)]
     found += [_thing(mask, PARCEL) for mask in picture.parcels]
-    return Drawn(job.split, job.index, [one for one in found if one["area"]])
+    return Drawn(job.split, job.number, [one for one in found if one["area"]])
 
 
 @lru_cache(maxsize=1)
@@ -288,7 +288,8 @@ def _document(
     cfg: Config, split: str, annotations: Iterable[list[dict[str, Any]]]
 ) -> dict[str, Any]:
     """A split as COCO's ground truth; ids count from 1."""
-    images, listed = [], []
+    images: list[dict[str, Any]] = []
+    listed: list[dict[str, Any]] = []
     for index, found in enumerate(annotations):
         image = {"id": index + 1, "file_name": _name(index), "width": cfg.size, "height": cfg.size}
         images.append(image)

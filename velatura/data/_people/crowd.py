@@ -96,8 +96,8 @@ def replaced(crowd: Crowd, seed: int, split: str, index: int, slips: bool = Fals
     actors = []
     for k, actor in enumerate(crowd.actors):
         other = _somebody(seed, split, NEW + MOST * index + k, actor.action, rng)
-        alike = {"build": actor.person.build, "style": actor.person.style}
-        person, manner = other.person._replace(**alike), actor.manner
+        person = other.person._replace(build=actor.person.build, style=actor.person.style)
+        manner = actor.manner
         if slips:
             manner = manner._replace(slip=draw_slip(angles))
         actors.append(actor._replace(person=person, outfit=other.outfit, manner=manner))
