@@ -15,6 +15,7 @@ from PIL import Image
 
 from velatura import cli
 from velatura.cli.impact import anonymize as command
+from velatura.impact import people as room
 
 
 @pytest.fixture
@@ -162,8 +163,9 @@ def test_the_commands_of_the_page_run(run, tmp_path, monkeypatch, root):
     formats.wider(Path("wider"))
     people = tiny.make(Path("crowdpose"))
     (people / "annotations/tiny_train.json").rename(people / "annotations/crowdpose_train.json")
+    room.make(room.Config(train=2, val=1, size=48), Path("people"))
     lines = re.findall(r"^velatura impact anonymize (.*)$", page, re.M)
-    assert len(lines) == 10
+    assert len(lines) == 15
     for line in lines:
         # Where a set has two files, both are there; else one, so that none need be named.
         both = Path("coco/annotations/instances_train.json")
@@ -176,4 +178,6 @@ def test_the_commands_of_the_page_run(run, tmp_path, monkeypatch, root):
         both.unlink(missing_ok=True)
         keypoints.unlink(missing_ok=True)
     made = {"coco-blur", "coco-faces", "coco-masked", "faces.json", "coco-mine", "trial.png"}
+    arms = {"original", "aligned", "misaligned", "blur", "maskout"}
+    assert {path.name for path in Path("arms").iterdir()} == arms
     assert {path.name for path in Path().iterdir()} >= made
