@@ -487,13 +487,14 @@ def _to_peaks(
     column = column.gather(2, which % len(steps))[..., 0]
     best = level[joint, row, column]
 
-    def top(before: Tensor, after: Tensor) -> Tensor:
+    def top(at: Tensor, last: int, before: Tensor, after: Tensor) -> Tensor:
         bend = 2 * best - before - after
-        return torch.where(bend > 1e-6, (after - before) / (2 * bend.clamp_min(1e-6)), 0.0)
+        fits = (bend > 1e-6) & (at > 0) & (at < last)  # at the edge there is no parabola
+        return torch.where(fits, (after - before) / (2 * bend.clamp_min(1e-6)), 0.0)
 
-    x = top(level[joint, row, (column - 1).clamp_min(0)],
+    x = top(column, columns - 1, level[joint, row, (column - 1).clamp_min(0)],
             level[joint, row, (column + 1).clamp_max(columns - 1)])  # fmt: skip
-    y = top(level[joint, (row - 1).clamp_min(0), column],
+    y = top(row, rows - 1, level[joint, (row - 1).clamp_min(0), column],
             level[joint, (row + 1).clamp_max(rows - 1), column])  # fmt: skip
     moved = torch.stack([column + 0.5 + x.clamp(-0.5, 0.5), row + 0.5 + y.clamp(-0.5, 0.5)], 2)
     score = best.exp()[..., None]

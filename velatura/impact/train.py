@@ -59,7 +59,7 @@ class Config:
     task: Literal["detection", "segmentation", "keypoints", "all"] = "all"
     """Boxes are always learnt."""
     steps: Annotated[int, Field(ge=0)] = 800
-    batch: Annotated[int, Field(ge=1)] = 16
+    batch: Annotated[int, Field(ge=2)] = 16
     """Pictures in a step."""
     size: Annotated[int, Field(ge=16, le=4096)] = 128
     """Pixels; pictures are fitted into such a square."""

@@ -23,7 +23,7 @@ def train(
     ] = "tiny",
     task: Annotated[str, typer.Option(help="detection, segmentation, keypoints or all.")] = "all",
     steps: Annotated[int, typer.Option(min=0, help="How long.")] = 800,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures in a step.")] = 16,
+    batch: Annotated[int, typer.Option(min=2, help="Pictures in a step.")] = 16,
     size: Annotated[
         int, typer.Option(min=16, help="Side of the squares that pictures are fitted into.")
     ] = 128,
