@@ -181,7 +181,9 @@ def test_what_is_told_is_found():
 def test_joints_without_a_peak_stay_where_the_box_says():
     targets = drawn.some()[:1]
     maps = sure(targets, (1, 2, 16, 24))
-    (found,) = work.decode(maps._replace(joint_heat=torch.full((1, 3, 16, 24), -9.0)), 9, 0.5, 64, 96)
+    (found,) = work.decode(
+        maps._replace(joint_heat=torch.full((1, 3, 16, 24), -9.0)), 9, 0.5, 64, 96
+    )
     order = found.boxes[:, 0].argsort()
     known = targets[0].keypoints
     assert torch.allclose(found.keypoints[order][..., :2], known[..., :2], atol=1e-3)
@@ -270,7 +272,9 @@ def test_a_second_decoder_finds_the_same():
                 0.4 * noise(4, 8, 8), 2 * noise(2, 8, 8))  # fmt: skip
     found = work.decode(maps, 5, 0.6, 30, 28)
     slow = naive(maps, 5, 0.6, 30, 28)
-    assert [len(guess.boxes) for guess in found] == [sum(s["at"] == at for s in slow) for at in (0, 1)]
+    assert [len(guess.boxes) for guess in found] == [
+        sum(s["at"] == at for s in slow) for at in (0, 1)
+    ]
     assert len(slow) >= 8
     assert any(s["box"][2] == 28 for s in slow)  # some reach beyond the picture
     places = ((guess, n) for guess in found for n in range(len(guess.boxes)))
@@ -302,7 +306,10 @@ def test_pictures_have_no_say_in_each_other():
 def test_any_size():
     network = tiny().train()
     images = torch.rand(2, 3, 50, 70)
-    targets = [drawn.target([[4.0, 4.0, 30.0, 40.0]], size=(50, 70)), drawn.target([], size=(50, 70))]
+    targets = [
+        drawn.target([[4.0, 4.0, 30.0, 40.0]], size=(50, 70)),
+        drawn.target([], size=(50, 70)),
+    ]
     assert torch.isfinite(network.loss(images, targets)["loss"])
     for found in network.eval().detect(images):
         assert found.masks.shape[1:] == (50, 70)

@@ -37,7 +37,7 @@ NEAR = 0.2  # of the root of the box's area: deviation of the true place from wh
 SURE = 0.1  # of a joint's map, to be believed
 PLACES = 6  # 1, u, v, u u, v v, u v: of the place within the box
 GREY = 0.5
-WEIGHT = {"heat": 1.0, "box": 2.0, "mask": 2.0, "joints": 8.0, "joint heat": 0.25}
+WEIGHT = {"heat": 1.0, "box": 5.0, "mask": 2.0, "joints": 8.0, "joint heat": 0.25}
 
 
 @config
@@ -150,7 +150,6 @@ class Tiny(Detector):
             self.fine = _layer(width // 2, width // 2)
             self.prototypes = nn.Conv2d(width // 2, cfg.prototypes, 1)
         if self.keypoints:
-            self.look_at_joints = _layer(width, wide)
             self.joints = nn.Conv2d(wide, 2 * self.keypoints, 1)
             self.joint_heat = nn.Conv2d(wide, self.keypoints, 1)
             nn.init.constant_(self.joint_heat.bias, -5.0)  # type: ignore[arg-type]
@@ -174,8 +173,7 @@ class Tiny(Detector):
             fine = F.interpolate(self.rise(x), scale_factor=2.0, mode="nearest") + stem
             prototypes = self.prototypes(self.fine(fine)).float()
         if self.keypoints:
-            bent = self.look_at_joints(x)
-            joints, joint_heat = self.joints(bent).float(), self.joint_heat(bent).float()
+            joints, joint_heat = self.joints(seen).float(), self.joint_heat(seen).float()
         heat, box = self.heat(seen).float(), self.box(seen).float()
         return Maps(heat, box, weights, prototypes, joints, joint_heat)
 

@@ -2,7 +2,7 @@
 
     RUN/evaluation.json      COCO's average precision and recall, by size and by category
     RUN/finds/TASK.json      the finds, as COCO's results: any tool for COCO reads them
-    RUN/evaluation-anonymized.json, RUN/finds-anonymized/TASK.json    the same with ``anonymized``
+    RUN/evaluation-anonymized.json, RUN/finds-anonymized/TASK.json    the same of such a copy
 
 The question is what a network that learnt from anonymized pictures does in the world, so it is
 asked on originals. A copy in which people are hidden is taken only where that is asked for.
@@ -138,7 +138,7 @@ def evaluate(
         "data": _about_data(data, found, said, run),
         "run": run.about,
     }
-    _write(folder, data, answer, finds, "-anonymized" if anonymized else "")
+    _write(folder, data, answer, finds, "-anonymized" if hides(said) else "")
     return answer
 
 
