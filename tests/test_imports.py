@@ -18,7 +18,7 @@ HOUSE = [
     "errors torchvision_guard",
     "layout plugins config jobs ranks restricted",
     "frontier losses metrics regions reidentify transforms video",
-    "data models deploy",
+    "data models deploy detectors",
     "training",
     "methods attackers",
     "protocols",

@@ -114,7 +114,7 @@ class Loop:
     Args:
         folder: run folder; receives ``checkpoint.safetensors`` and ``log.jsonl``.
         fabric: device and precision.
-        batches: step number to batch.
+        batches: step number to batch; None where the page has its own.
         cfg: services.
         seed: of the run.
         about: provenance that travels with each checkpoint.
@@ -126,14 +126,16 @@ class Loop:
         self,
         folder: Path,
         fabric: Fabric,
-        batches: Batches,
+        batches: Batches | None,
         cfg: Config,
         seed: int,
         about: Mapping[str, Any],
         resume: bool = False,
         progress: Callable[[int, int, dict[str, float]], None] | None = None,
     ):
-        self.folder, self.fabric, self.batches, self.cfg = folder, fabric, batches, cfg
+        self.folder, self.fabric, self.cfg = folder, fabric, cfg
+        if batches is not None:
+            self.batches = batches
         self.seed, self.about, self.progress = seed, dict(about), progress
         self.file = folder / "checkpoint.safetensors"
         self.step = 0

@@ -10,4 +10,6 @@ def impact() -> None:
 
         velatura impact anonymize --data coco --method blur --out coco-blur
         velatura impact people --out people
+        velatura impact train --data coco-blur --out runs/blur
+        velatura impact evaluate --run runs/blur --data coco-val
     """
