@@ -127,6 +127,17 @@ def test_generalised_overlap(one, other, expected):
     assert float(found) == pytest.approx(expected)
 
 
+def test_the_loss_of_heat_by_hand():
+    """Three cells, each taken for a half: the middle, one beside it at .6, and one that does not
+    count. For the one middle: (1 - .5)^2 ln 2 + .5^2 (1 - .6)^4 ln 2."""
+    none = torch.zeros(0, dtype=torch.int64)
+    heat = torch.tensor([1.0, 0.6, 0.0]).reshape(1, 1, 1, 3)
+    counts = torch.tensor([True, True, False]).reshape(1, 1, 1, 3)
+    told = Encoded(heat, counts, torch.zeros(0, 3, dtype=torch.int64), none, none.bool())
+    found = float(work._focal(torch.zeros(1, 1, 1, 3), told))
+    assert found == pytest.approx((0.25 + 0.25 * 0.4**4) * math.log(2))
+
+
 def test_who_knows_everything_loses_nothing():
     targets = drawn.some()
     maps = sure(targets, (2, 2, 16, 24))

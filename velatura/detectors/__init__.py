@@ -50,6 +50,6 @@ def build(
     from velatura import plugins
     from velatura.config import build as checked
 
-    cfg = checked(plugins.config_class("detectors", name), values, "model")
+    cfg: Any = checked(plugins.config_class("detectors", name), values, "model")
     made: Detector = plugins.load("detectors", name).build(cfg, categories, keypoints, tasks)
     return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -38,8 +38,13 @@ class Target:
 
     def to(self, device: torch.device | str) -> Target:
         """The same on a device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Target(**{k: v if v is None else v.to(device) for k, v in moved.items()})
+        return Target(
+            self.boxes.to(device),
+            self.labels.to(device),
+            None if self.masks is None else self.masks.to(device),
+            None if self.keypoints is None else self.keypoints.to(device),
+            self.ignore.to(device),
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -452,7 +452,8 @@ def _drawn(logits: Float[Tensor, "n y x"], boxes: Float[Tensor, "n 4"]) -> Bool[
     if not len(boxes):
         return logits.new_zeros(0, *(FINE * side for side in logits.shape[1:])).bool()
     large = F.interpolate(logits[None], scale_factor=float(FINE), mode="bilinear")[0]
-    return (large > 0) & _inside(boxes, *large.shape[1:], 1)
+    rows, columns = large.shape[1:]
+    return (large > 0) & _inside(boxes, rows, columns, 1)
 
 
 def _to_peaks(

@@ -211,7 +211,7 @@ def _runs(mask: np.ndarray, seen: Example) -> dict[str, Any]:
     """A mask of the square as runs of the picture."""
     from pycocotools import mask as coco
 
-    part = mask[: seen.inner[0], : seen.inner[1]].astype(np.float32)
+    part: np.ndarray = mask[: seen.inner[0], : seen.inner[1]].astype(np.float32)
     if seen.inner != seen.size:
         part = cv2.resize(part, seen.size[::-1], interpolation=cv2.INTER_LINEAR)
     runs = coco.encode(np.asfortranarray(part >= 0.5, np.uint8))
