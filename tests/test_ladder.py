@@ -20,6 +20,9 @@ from velatura.errors import BadInput
 from velatura.layout import ClipSet, Splits
 from velatura.protocols import privacy
 from velatura.protocols._fresh import Config, examine
+from velatura.study import work
+from velatura.study.inputs import check_seen
+from velatura.study.summary import _met
 from velatura.training import batches, checkpoint, fit, loop
 
 EVERYTHING = {
@@ -196,7 +199,7 @@ def test_a_part_of_a_split_has_its_items_and_their_frames():
 
 def test_less_data_is_fewer_people():
     train = replace(tiny.noise(n=8), groups=np.array([0, 0, 1, 1, 2, 2, 3, 3]))
-    some = study._some(train, 0.5)
+    some = work._some(train, 0.5)
     assert len(np.unique(some.groups)) == 2
     assert len(some) == 4
 
@@ -267,17 +270,17 @@ def test_a_row_from_elsewhere_is_that_run(tmp_path: Path):
 def test_a_row_from_elsewhere_that_saw_the_test_is_refused(tmp_path: Path):
     folder = a_run(tmp_path / "novel", ["a.avi", "b.avi"])
     (_, row) = study.resolve_study({"rows": [{"from": str(folder)}]}).rows
-    study._check_seen(row, data_of({"c.avi"}), tmp_path)
-    study._check_seen(row, data_of(set()), tmp_path)  # generated people are of no file
+    check_seen(row, data_of({"c.avi"}), tmp_path)
+    check_seen(row, data_of(set()), tmp_path)  # generated people are of no file
     with pytest.raises(BadInput, match="trained on 1 of the 2 files .* first b.avi"):
-        study._check_seen(row, data_of({"b.avi", "c.avi"}), tmp_path)
+        check_seen(row, data_of({"b.avi", "c.avi"}), tmp_path)
 
 
 def test_a_run_that_does_not_say_what_it_saw_is_refused(tmp_path: Path):
     folder = a_run(tmp_path / "old", None)
     (_, row) = study.resolve_study({"rows": [{"from": str(folder)}]}).rows
     with pytest.raises(BadInput, match=r"does not say which files .* train it again"):
-        study._check_seen(row, data_of({"c.avi"}), tmp_path)
+        check_seen(row, data_of({"c.avi"}), tmp_path)
 
 
 def test_what_a_sweep_put_into_the_folder_is_looked_at_too(tmp_path: Path):
@@ -288,8 +291,8 @@ def test_what_a_sweep_put_into_the_folder_is_looked_at_too(tmp_path: Path):
     values = tiny.values()
     row = study.resolve_study({**values, "rows": [{"method": values.pop("method")}]}).rows[1]
     with pytest.raises(BadInput, match="trained on 1 of the 1 files"):
-        study._check_seen(row, data_of({"c.avi"}), folder)
-    study._check_seen(row, data_of({"c.avi"}), tmp_path)  # nothing there: it will be trained
+        check_seen(row, data_of({"c.avi"}), folder)
+    check_seen(row, data_of({"c.avi"}), tmp_path)  # nothing there: it will be trained
 
 
 def test_a_row_from_elsewhere_is_of_that_method(tmp_path: Path):
@@ -313,7 +316,7 @@ def test_training_s_own_architectures_are_marked():
         {"rows": [{"method": {"name": "spact"}}, {"method": {"name": "blur"}},
                   {"method": {"name": "vita", "adversaries": ["patch_mlp"]}}]}
     )  # fmt: skip
-    assert [study._met(row.run) for row in made.rows] == [
+    assert [_met(row.run) for row in made.rows] == [
         set(), {"clip_cnn", "frame_cnn"}, set(), {"clip_cnn", "patch_mlp"},
     ]  # fmt: skip
 
