@@ -19,6 +19,10 @@ A grid file is a study file and, above its sections:
     method = { name = "penalty" }
     sweep = { bound = [0.1, 0.2] } # two rows, penalty_0.1 and penalty_0.2
 
+    [[rows]]
+    name = "novel"
+    from = "runs/{world}-{seed}"   # the run of each cell; without {seed} all seeds are of one
+
 A cell is the study of one world and seed. The folder of a sweep:
 
     WORLD-SEED/     the study of a cell
@@ -29,6 +33,7 @@ A cell is the study of one world and seed. The folder of a sweep:
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 import tomllib
@@ -47,7 +52,7 @@ from velatura.errors import BadInput, Failure, unknown
 from velatura.experiment import DEFAULTS, SEEN, Section, learns, load_data, locked, train
 from velatura.jobs import Event, Job, sentence, tell
 from velatura.jobs import run as run_jobs
-from velatura.metrics import mean_interval
+from velatura.report.records import made_by, over_anonymizers
 from velatura.study import RAW, Study, resolve_study
 from velatura.training import checkpoint
 
@@ -108,6 +113,9 @@ class Grid:
         rows = []
         for row in values["rows"]:
             name = _name(row)
+            if "from" in row:  # of the world that trains the others, too
+                given = str(row["from"]).replace("{seed}", str(seed))
+                row["from"] = given.replace("{world}", home.name)
             if world.rows and name not in (RAW, *world.rows):
                 continue
             if _learns(row):
@@ -166,6 +174,12 @@ def resolve_grid(values: Mapping[str, Any], sets: Sequence[str] = ()) -> Grid:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise BadInput("rows: expected a list of tables, each [[rows]] with a method.")
     values["rows"] = [one for i, row in enumerate(rows) for one in _written_out(row, f"rows[{i}]")]
+    for i, row in enumerate(values["rows"]):
+        if strange := {*re.findall(r"{[^}]*}?", str(row.get("from", "")))} - {"{seed}", "{world}"}:
+            raise BadInput(
+                f"rows[{i}].from: expected the placeholders {{seed}} and {{world}} or none, got "
+                f"{', '.join(sorted(strange))}."
+            )
     _check_worlds(worlds, values["rows"])
     if equal.steps or equal.seconds:
         for row in filter(_learns, values["rows"]):
@@ -598,7 +612,7 @@ def _take_trained(cell: Cell) -> None:
     if cell.source is None:
         return
     for row in cell.study.rows:
-        if not learns(row.run):
+        if not learns(row.run) or row.source:
             continue
         source, to = (folder / "methods" / row.name for folder in (cell.source, cell.folder))
         product = source / "anonymizer.safetensors"
@@ -709,6 +723,12 @@ def summarize(
         mine = [cell for cell in cells if cell.world == world.name]
         found = [summary for cell in mine if (summary := _summary(cell))]
         rows = over_seeds(found)
+        same = [row["name"] for row in rows if row["anonymizers"] < row["examinations"]]
+        for about in listed:
+            if about["world"] == world.name and (
+                one := [n for n in about["measured"] if n in same]
+            ):
+                about["one_anonymizer"] = one
         for row in rows:
             row["failed"] = [c.seed for c in mine if row["name"] in states[c.name].failed]
         known = {row["name"] for row in rows}
@@ -725,8 +745,9 @@ def over_seeds(summaries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     Returns:
         ``name``, ``method``, ``n`` and, for U, L, top1, cmap, static_L and train_seconds, where
-        any seed has one: the mean, and its 95 % interval over seeds (``U_interval``; None for
-        one seed). ``n`` counts the summaries that have the row.
+        any seed has one: the mean, and its 95 % interval over anonymizers (``U_interval``; None for
+        one). ``examinations`` counts the summaries that have the row; ``n``, and ``anonymizers``,
+        the anonymizers that they are of: as many, unless one is examined at several seeds.
     """
     rows: dict[str, list[tuple[Mapping[str, Any], Mapping[str, Any]]]] = {}
     for summary in summaries:
@@ -734,10 +755,21 @@ def over_seeds(summaries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             rows.setdefault(row["name"], []).append((row, summary))
     table = []
     for name, found in rows.items():
-        line: dict[str, Any] = {"name": name, "method": found[0][0]["method"], "n": len(found)}
+        whose = [made_by(summary, name) for _, summary in found]
+        count = len({*whose})
+        line: dict[str, Any] = {
+            "name": name, "method": found[0][0]["method"], "n": count, "anonymizers": count,
+            "examinations": len(found),
+        }  # fmt: skip
         for key in ("U", "L", "top1", "cmap", "static_L", "train_seconds"):
-            values = [value for pair in found if (value := _figure(*pair, key)) is not None]
-            line[key], line[f"{key}_interval"] = mean_interval(values) if values else (None, None)
+            values = [
+                (made, value)
+                for made, pair in zip(whose, found, strict=True)
+                if (value := _figure(*pair, key)) is not None
+            ]
+            line[key], line[f"{key}_interval"] = (
+                over_anonymizers(values)[:2] if values else (None, None)
+            )
         table.append(line)
     return table
 

@@ -58,6 +58,21 @@ def test_the_mean_and_its_interval_over_seeds(root: Path, records: Path):
     assert vita["pa_hmdb51_top1"] == Cell(published=published(1, "vita", "pa_hmdb51_top1"))
 
 
+def test_one_anonymizer_at_all_seeds_counts_once(root: Path, tmp_path: Path):
+    paper_records.write(tmp_path)
+    for path in tmp_path.rglob("summary.json"):
+        one = json.loads(path.read_text())
+        one["rows"][1]["anonymizer"] = "0123456789ab"
+        path.write_text(json.dumps(one))
+    found = table(root, tmp_path, "1")
+    cell = cells(found, "vita")["ucf101_top1"]
+    assert (cell.value, cell.low, cell.seeds, cell.anonymizers) == (85.0, None, (0, 1, 2), 1)
+    assert cells(found, "spact")["ucf101_top1"].anonymizers == 3
+    text = render(found, "text")
+    assert re.search(r"^VITA +1 +85\.0 ", text, re.M)
+    assert re.search(r"^SPACT +2–3 ", text, re.M) or re.search(r"^SPACT +3 ", text, re.M)
+
+
 def test_what_stands_above_the_rows(root: Path, records: Path):
     """Chance; F1 of a constant yes is the mean of 2p/(1+p): of 2/3 and 0.4; the action's table."""
     found = table(root, records, "1")

@@ -27,7 +27,7 @@ from velatura.metrics import mean_interval
 from velatura.report.paper import published
 from velatura.report.paper_table import Instance
 from velatura.report.records import figure as one_figure
-from velatura.report.records import read_records
+from velatura.report.records import made_by, over_anonymizers, read_records
 from velatura.report.run import number, read_run
 
 if TYPE_CHECKING:
@@ -135,13 +135,13 @@ def _drops(
         found = []
         for row in where["rows"]:
             below = [
-                raw - value
+                (made_by(summary, row), raw - value)
                 for _, summary in sorted(summaries.items())
                 if (raw := one_figure(summary, "raw", panel["measure"])) is not None
                 and (value := one_figure(summary, row, panel["measure"])) is not None
             ]
             if below:
-                found.append((_bound(row), *mean_interval(below)))
+                found.append((_bound(row), *over_anonymizers(below)[:2]))
         if found:
             bounds, means, spans = zip(*found, strict=True)
             halves = [

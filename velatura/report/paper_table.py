@@ -19,9 +19,15 @@ from typing import Any, Literal
 
 from velatura.config import read_toml
 from velatura.errors import BadInput, unknown
-from velatura.metrics import mean_interval
 from velatura.report.paper import Published, misprints, paper, published
-from velatura.report.records import HIGHER, MEASURES, figure, read_records
+from velatura.report.records import (
+    HIGHER,
+    MEASURES,
+    figure,
+    made_by,
+    over_anonymizers,
+    read_records,
+)
 
 __all__ = ["FORMATS", "Cell", "Table", "fill", "numbers", "render"]
 
@@ -59,8 +65,9 @@ class Cell:
     """One number of ours over seeds, and the paper's.
 
     Attributes:
-        value, low, high: the mean, and Student's 95 % interval over seeds; None for one seed.
+        value, low, high: the mean, and Student's 95 % interval over anonymizers; None for one.
         seeds: those that have it.
+        anonymizers: how many the seeds are of; fewer where one run is examined at several seeds.
         best: of its column, and told apart from all others by its interval.
         published: the paper's.
     """
@@ -69,6 +76,7 @@ class Cell:
     low: float | None = None
     high: float | None = None
     seeds: tuple[int, ...] = ()
+    anonymizers: int = 0
     best: bool = False
     published: Published | None = None
 
@@ -220,9 +228,12 @@ def _cell(
                 lacking.note(column, seed, any(one["name"] == row for one in rows))
     if not kept:
         return Cell(published=print_)
-    middle, inside = mean_interval(list(kept.values()))
+    whose = [(made_by(summaries[seed], row), value) for seed, value in kept.items()]
+    middle, inside, count = over_anonymizers(whose)
     low, high = inside or (None, None)
-    return Cell(value=middle, low=low, high=high, seeds=tuple(kept), published=print_)
+    return Cell(
+        value=middle, low=low, high=high, seeds=tuple(kept), anonymizers=count, published=print_
+    )
 
 
 class _Lacking:
@@ -342,8 +353,8 @@ def _theirs(cell: Cell, measure: str) -> str:
 
 
 def _counted(cells: Sequence[Cell]) -> str:
-    """How many seeds: "3", or "2–3"; nothing where there are none."""
-    counts = sorted({len(cell.seeds) for cell in cells if cell.seeds})
+    """How many anonymizers: "3", or "2–3"; nothing where there are none."""
+    counts = sorted({cell.anonymizers for cell in cells if cell.seeds})
     return "\u2013".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else ""
 
 
@@ -359,7 +370,8 @@ def _legend(table: Table) -> list[str]:
         lines += [
             "Ours: mean over seeds, and Student's 95 % interval for it; beside it the paper's. "
             "Top-1 and cMAP in per cent; higher top-1, lower cMAP and F1 are better. A number in "
-            "brackets behind a row's is the paper's.",
+            "brackets behind a row's is the paper's. n counts anonymizers: one for each seed, or "
+            "one where the same is examined at several seeds.",
             f"{BEST} the best of its column, where no other row's interval touches its own. "
             "No information: 100 / actions, the mean prevalence, F1 of a constant yes. "
             "Attackers are those of this suite: a stronger one may read more.",
@@ -561,7 +573,8 @@ def to_csv(table: Table) -> str:
                     "label": line.label, "group": column.group, "measure": column.measure,
                     "world": column.world, "network": column.network, "value": cell.value,
                     "low": cell.low, "high": cell.high, "seeds": len(cell.seeds),
-                    "best": int(cell.best), **_printed(cell.published),
+                    "anonymizers": cell.anonymizers, "best": int(cell.best),
+                    **_printed(cell.published),
                 }
             )  # fmt: skip
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")

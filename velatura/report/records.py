@@ -13,9 +13,18 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from velatura.metrics import mean_interval
 from velatura.report.run import number, read_summary
 
-__all__ = ["HIGHER", "MEASURES", "Summaries", "figure", "read_records"]
+__all__ = [
+    "HIGHER",
+    "MEASURES",
+    "Summaries",
+    "figure",
+    "made_by",
+    "over_anonymizers",
+    "read_records",
+]
 
 HIGHER = ("top1",)  # is better; of all other measures, lower is
 MEASURES = {
@@ -44,6 +53,31 @@ def read_records(folder: Path, sweep: str) -> dict[str, dict[int, dict[str, Any]
         if world and seed.isdecimal():
             found.setdefault(world, {})[int(seed)] = read_summary(path.parent)
     return found
+
+
+def made_by(summary: Mapping[str, Any], row: str) -> str:
+    """Which anonymizer a row of one seed is: the seed's own, unless it came from elsewhere.
+
+    A row that is one run at all seeds (``from`` in a grid, without ``{seed}``) is one anonymizer
+    that was examined several times.
+    """
+    found = next((one for one in summary["rows"] if one["name"] == row), {})
+    return str(found.get("anonymizer") or f"seed {summary.get('seed')}")
+
+
+def over_anonymizers(
+    values: Sequence[tuple[str, float]],
+) -> tuple[float, tuple[float, float] | None, int]:
+    """The mean over anonymizers, Student's 95 % interval for it, and how many there are.
+
+    Args:
+        values: whose each one is, as :func:`made_by` says, and the value. One anonymizer's
+            examinations count once, by their mean: they say nothing of another anonymizer.
+    """
+    whose: dict[str, list[float]] = {}
+    for made, value in values:
+        whose.setdefault(made, []).append(value)
+    return *mean_interval([mean(of) for of in whose.values()]), len(whose)
 
 
 def figure(

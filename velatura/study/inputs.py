@@ -69,9 +69,9 @@ def same_inputs(folder: Path, data: Data, taken: list[Row]) -> None:
         for split, part in zip(Splits._fields, splits, strict=True)
     }
     for row in taken:
-        product = _product(row, folder)
-        if product.exists():  # a fixed filter has none
-            now[f"anonymizer/{row.name}"] = hashlib.sha256(product.read_bytes()).hexdigest()[:12]
+        made = product(row, folder)
+        if made.exists():  # a fixed filter has none
+            now[f"anonymizer/{row.name}"] = file_digest(made)
     if not path.exists():
         checkpoint.write_atomically(path, json.dumps(now, indent=1).encode())
         return
@@ -88,7 +88,12 @@ def same_inputs(folder: Path, data: Data, taken: list[Row]) -> None:
         checkpoint.write_atomically(path, json.dumps(now, indent=1).encode())
 
 
-def _product(row: Row, folder: Path) -> Path:
+def file_digest(path: Path) -> str:
+    """What tells the bytes of a file, such as an anonymizer's weights."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def product(row: Row, folder: Path) -> Path:
     """The weights of a row that is measured as it is: where it was trained, or our copy."""
     name = "anonymizer.safetensors"
     there = row.source / name if row.source else Path()

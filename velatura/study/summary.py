@@ -6,7 +6,6 @@ import dataclasses
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from velatura.protocols._fresh import START
 from velatura.protocols._fresh import Config as Evaluation
 from velatura.study.data import Data, examples
 from velatura.study.file import RAW, Row, Study
+from velatura.study.inputs import file_digest, product
 from velatura.study.memory import Memory
 from velatura.study.places import (
     IDENTITY,
@@ -54,7 +54,7 @@ def read_scores(study: Study, folder: Path, row: str) -> tuple[metrics.Fits, met
         attackers[fresh + network, seed] = state["scores"].numpy()
         if "static" in state:
             attackers[f"A2 {network}", START] = state["static"].numpy()
-    for network, seed in product(cfg.scratch, cfg.seeds):
+    for network, seed in ((network, seed) for network in cfg.scratch for seed in cfg.seeds):
         state, _ = checkpoint.load(score_path(folder, row, SCRATCH, network, seed))
         attackers[f"A3 {network}", seed] = state["scores"].numpy()
     if cfg.inversion is not None:
@@ -101,6 +101,8 @@ def summarize(study: Study, folder: Path, row: Row, data: Data) -> dict[str, Any
         beyond_bound=None if bound is None else float((change > bound).mean()),
         **floors,
     )
+    if row.source and (made := product(row, folder)).exists():
+        summary["anonymizer"] = file_digest(made)
     summary["target_fits"] = [list(which) for which in sorted(targets)]
     if plugin:
         summary["plugin"] = plugin
