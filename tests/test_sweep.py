@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import psutil
@@ -449,8 +450,6 @@ def test_the_list_says_how_far_each_cell_is(swept: tuple[Path, str], place: Path
 @pytest.mark.slow
 def test_a_grid_may_gain_rows_and_no_more(swept: tuple[Path, str], place: Path, tmp_path: Path):
     """Only the new row is done. One that changes is refused, before anything is done."""
-    from shutil import copytree
-
     out = tmp_path / "out"
     copytree(swept[0], out)
     before = {path.relative_to(out) for path in kept(out)}
@@ -559,6 +558,40 @@ def test_trained_rows_are_those_of_another_world(tmp_path: Path):
     assert other.study.title == "Small: there, seed 0, trained in w"
     assert other.study.base.data.config.world == "W2"
     assert other.study.rows[1].run.method == one.study.rows[2].run.method  # what it was trained by
+
+
+def test_a_world_that_trains_its_rows_after_all_is_another(tmp_path: Path):
+    """What another world trained is not taken for what this one would have."""
+    values = tomllib.loads(grid_text(seeds="[0]"))
+    there = {"name": "there", "trained": "w", "set": ["data.world=W2"], "rows": ["penalty_0.1"]}
+    values["worlds"].append(there)
+    one, other = sweep.cells_of(sweep.resolve_grid(values), tmp_path)
+    row = other.folder / "methods" / "penalty_0.1"
+    row.mkdir(parents=True)
+    (other.folder / "config.toml").write_text(other.study.toml())
+    (row / "config.toml").write_text(one.study.rows[2].run.toml())  # as it is taken from there
+    assert sweep.state(other).kind == "begun"
+    del there["trained"]
+    grid = sweep.resolve_grid(values)
+    (alone,) = sweep.cells_of(grid, tmp_path, ["there"])
+    assert (sweep.state(alone).kind, sweep.state(alone).other) == ("other", ("penalty_0.1",))
+    with pytest.raises(BadInput, match="there-0 holds penalty_0.1, trained otherwise or elsewhere"):
+        list(sweep.carry_out(grid, tmp_path, only=["there"]))
+    (row / "config.toml").write_text(alone.study.rows[1].run.toml())  # trained by this world
+    assert sweep.state(alone).kind == "begun"
+    assert sweep.state(other).kind == "other"
+
+
+def test_another_run_from_elsewhere_is_another_row(tmp_path: Path):
+    a_run(tmp_path / "w-0")
+    text = grid_text(FROM.replace("PLACE", str(tmp_path)), seeds="[0]", equal="{}")
+    (cell,) = sweep.cells_of(grid_of(text), tmp_path / "out")
+    copy = cell.folder / "methods" / "novel"
+    copytree(tmp_path / "w-0", copy)
+    (cell.folder / "config.toml").write_text(cell.study.toml())
+    assert sweep.state(cell).kind == "begun"
+    (copy / "anonymizer.safetensors").write_bytes(b"another")
+    assert (sweep.state(cell).kind, sweep.state(cell).other) == ("other", ("novel",))
 
 
 @pytest.mark.parametrize(

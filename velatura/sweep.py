@@ -49,11 +49,11 @@ from pydantic import Field
 from velatura import plugins, study
 from velatura.config import apply_sets, build, config, digest, fields, read_toml
 from velatura.errors import BadInput, Failure, unknown
-from velatura.experiment import DEFAULTS, SEEN, Section, learns, load_data, locked, train
+from velatura.experiment import DEFAULTS, SEEN, Section, learns, load_data, locked, resolve, train
 from velatura.jobs import Event, Job, sentence, tell
 from velatura.jobs import run as run_jobs
 from velatura.report.records import made_by, over_anonymizers
-from velatura.study import RAW, Study, resolve_study
+from velatura.study import RAW, Row, Study, resolve_study
 from velatura.training import checkpoint
 
 __all__ = ["Cell", "Grid", "State", "carry_out", "cells_of", "over_seeds", "resolve_grid", "state"]
@@ -287,6 +287,7 @@ class Cell:
     Attributes:
         lacks: rows that are not in the study, as no step of them could be timed; and why.
         source: the folder of the cell that trains its rows, where it does not.
+        home: the study of that cell.
     """
 
     world: str
@@ -295,6 +296,7 @@ class Cell:
     study: Study
     lacks: dict[str, str] = field(default_factory=dict)
     source: Path | None = None
+    home: Study | None = None
 
     @property
     def name(self) -> str:
@@ -312,12 +314,14 @@ class State:
         measured: names of rows.
         failed: names of rows, and why.
         left: names of rows.
+        other: names of rows that are there, and were trained otherwise than the cell says.
     """
 
     kind: Literal["done", "failed", "begun", "missing", "other"]
     measured: tuple[str, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
     left: tuple[str, ...] = ()
+    other: tuple[str, ...] = ()
 
     def values(self) -> dict[str, Any]:
         """For JSON."""
@@ -336,14 +340,16 @@ def cells_of(grid: Grid, out: Path, only: Sequence[str] = ()) -> list[Cell]:
         BadInput: what a study's check raises, or no such cell.
     """
     steps, lacks = _equalled(grid, out)
+    made = {(w.name, s): grid.study(w, s, steps) for s in grid.seeds for w in grid.worlds}
     cells = [
         Cell(
             world.name,
             seed,
             out / f"{world.name}-{seed}",
-            grid.study(world, seed, steps),
+            made[world.name, seed],
             {n: why for n, why in lacks.items() if not world.rows or n in world.rows},
             out / f"{world.trained}-{seed}" if world.trained else None,
+            made.get((world.trained, seed)),
         )
         for seed in grid.seeds
         for world in grid.worlds
@@ -363,6 +369,8 @@ def state(cell: Cell) -> State:
         return State("missing", (), dict(cell.lacks), names)
     if not study.admits(resolve_study(read_toml(file)), cell.study):
         return State("other")
+    if other := tuple(row.name for row in cell.study.rows if not _made_as_said(cell, row)):
+        return State("other", other=other)
     failed = {**_broken_rows(cell), **cell.lacks}
     cfg = cell.study.evaluation
     measured = tuple(
@@ -377,6 +385,24 @@ def state(cell: Cell) -> State:
     if left or not {*measured} <= {row["name"] for row in _summary(cell).get("rows", [])}:
         return State("begun", measured, failed, left)
     return State("failed" if failed else "done", measured, failed)
+
+
+def _made_as_said(cell: Cell, row: Row) -> bool:
+    """Whether a trained row that is in a cell's folder is the one that the cell means.
+
+    Trained here, or in the cell that trains its rows, by the configuration that lies beside its
+    weights; from elsewhere, by the weights. One that is not there yet will be.
+    """
+    there = cell.folder / "methods" / row.name
+    if row.source:
+        ours, theirs = (folder / "anonymizer.safetensors" for folder in (there, row.source))
+        both = ours.exists() and theirs.exists()
+        return not both or ours.read_bytes() == theirs.read_bytes()
+    if not learns(row.run) or not (there / "config.toml").exists():
+        return True
+    rows = (cell.home or cell.study).rows
+    said = next((other.run for other in rows if other.name == row.name), row.run)
+    return resolve(read_toml(there / "config.toml")).science() == said.science()
 
 
 def _summary(cell: Cell) -> dict[str, Any]:
@@ -639,6 +665,11 @@ def _refuse_others(cells: Iterable[Cell]) -> dict[str, State]:
     for cell in cells:
         states[cell.name] = state(cell)
         if states[cell.name].kind == "other":
+            if other := states[cell.name].other:
+                raise BadInput(
+                    f"{cell.folder} holds {', '.join(other)}, trained otherwise or elsewhere than "
+                    "the grid says now; name another folder with --out, or remove this one."
+                )
             raise BadInput(
                 f"{cell.folder} holds a study of another configuration; name another folder with "
                 "--out. A grid may gain rows; it may not change them, or lose them."
