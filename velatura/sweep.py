@@ -432,6 +432,66 @@ def _broken_rows(cell: Cell) -> dict[str, str]:
     return rows
 
 
+PLACES = ("cache", "workers", "root", "annotations")  # of [data]: where it lies, not what it is
+
+
+def compare(file: Path, folder: Path) -> Callable[[str, int, Mapping[str, Any]], str]:
+    """What tells of records whether they are what a grid file says; a ``records.Check``."""
+    grid = resolve_grid(read_toml(file))
+    steps, _ = _equalled(grid, folder)
+    worlds = {world.name: world for world in grid.worlds}
+
+    def differs(world: str, seed: int, summary: Mapping[str, Any]) -> str:
+        if world not in worlds:
+            return "the grid has no such world"
+        try:
+            ours = grid.study(worlds[world], seed, steps)
+            values = dict(summary.get("config") or {})
+            values["rows"] = [
+                {key: value for key, value in row.items() if key != "from"}
+                for row in values.get("rows", [])
+            ]
+            return difference(ours, resolve_study(values))
+        except BadInput as error:
+            return str(error).removesuffix(".")
+
+    return differs
+
+
+def difference(said: Study, measured: Study) -> str:
+    """In what a measured study is not the one that a grid says, "" in nothing.
+
+    Neither its title and services count, nor where its data lies; it may lack rows.
+    """
+    ours, theirs = _flat(_compared(said)), _flat(_compared(measured))
+    rows = {row.name for row in said.rows}
+    if more := [row.name for row in measured.rows if row.name not in rows]:
+        return f"it has the row {more[0]}, and the grid has not"
+    lacks = {("rows", name) for name in rows - {row.name for row in measured.rows}}
+    for key in [*theirs, *ours]:
+        if key[:2] in lacks or (key in ours and key in theirs and ours[key] == theirs[key]):
+            continue
+        one, other = (json.dumps(of[key]) if key in of else "nothing" for of in (theirs, ours))
+        return f"{'.'.join(key)} is {one}, the grid says {other}"
+    return ""
+
+
+def _compared(made: Study) -> dict[str, Any]:
+    """What is the same in all repetitions of a study."""
+    values = made.science()
+    for key in {"data", "private"} & {*values}:
+        values[key] = {k: v for k, v in values[key].items() if k not in PLACES}
+    return {**values, "rows": {row["name"]: row for row in values["rows"]}}
+
+
+def _flat(values: Mapping[str, Any], at: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """A table of tables as one, by the path of each value."""
+    found: dict[tuple[str, ...], Any] = {}
+    for key, value in values.items():
+        found |= _flat(value, (*at, key)) if isinstance(value, Mapping) else {(*at, key): value}
+    return found
+
+
 # Equal seconds -------------------------------------------------------------------------------
 
 WARM_UP = 3  # steps that are not timed

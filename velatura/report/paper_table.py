@@ -12,7 +12,7 @@ import io
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,10 +23,12 @@ from velatura.report.paper import Published, misprints, paper, published
 from velatura.report.records import (
     HIGHER,
     MEASURES,
+    Check,
     figure,
     made_by,
     over_anonymizers,
     read_records,
+    take_out_others,
 )
 
 __all__ = ["FORMATS", "Cell", "Table", "fill", "numbers", "render"]
@@ -98,6 +100,8 @@ class Table:
     Attributes:
         lists: instead of columns and lines: heading to words, of a table that measures nothing.
         missing: for each command that would fill cells, what it fills.
+        others: records that are not shown, as they are not of the grid's configuration: the name of
+            the cell to the reason.
     """
 
     number: int
@@ -107,6 +111,7 @@ class Table:
     lines: tuple[Line, ...] = ()
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, str] = field(default_factory=dict)
 
 
 # From files ----------------------------------------------------------------------------------
@@ -132,6 +137,7 @@ def fill(
     folder: Path = Path("experiments/tables"),
     records: Path = Path("experiments/records"),
     instance: Instance = "people",
+    check: Check | None = None,
 ) -> Table:
     """A table, from its file and the records that are there.
 
@@ -139,6 +145,8 @@ def fill(
         name: its number, "1" or "table1".
         folder: of the table files; the grids' is ``../grids``.
         records: ``DIR/SWEEP/WORLD-SEED/summary.json``.
+        check: tells the records that are not what the grid says, which are not shown; None where
+            all are known to be.
 
     Raises:
         BadInput: no such table, or a damaged file.
@@ -163,7 +171,10 @@ def fill(
         for c in given["columns"]
     )  # fmt: skip
     found = read_records(records, given[instance]["grid"])
-    seeds, lacking = _seeds(grid), _Lacking(grid)
+    others = {}
+    if check and found:
+        others = take_out_others(found, check(grid, records / given[instance]["grid"]))
+    seeds, lacking = _seeds(grid), _Lacking(grid, others)
     lines = []
     for key, label in REFERENCES.items():
         cells = tuple(
@@ -184,7 +195,8 @@ def fill(
         label = label.replace("{}", value)
         lines.append(Line(label=label, row=named, published=print_, cells=cells))
     marked = tuple(_marked(lines, columns))
-    return Table(**about, columns=columns, lines=marked, missing=lacking.told())
+    told = {f"{world}-{seed}": why for (world, seed), why in others.items()}
+    return Table(**about, columns=columns, lines=marked, missing=lacking.told(), others=told)
 
 
 def _listed(table: int, column: Mapping[str, Any]) -> list[str]:
@@ -241,17 +253,21 @@ class _Lacking:
 
     Args:
         grid: the file that ``velatura sweep`` takes.
+        others: cells whose record is of something else.
     """
 
-    def __init__(self, grid: Path):
-        self.grid = grid
+    def __init__(self, grid: Path, others: Container[tuple[str, int]] = ()):
+        self.grid, self.others = grid, others
         self.worlds = {w["name"]: w for w in read_toml(grid).get("worlds", ())}
         self.seeds = _seeds(grid)
-        self._lacks: dict[tuple[str, bool, bool], dict[int, int]] = {}
+        self._lacks: dict[tuple[str, str, bool], dict[int, int]] = {}
 
     def note(self, column: Column, seed: int, measured: bool) -> None:
         """A cell has no value of this seed, though its row may have been measured."""
-        key = column.world, measured, column.weights
+        why = "record does not say" if measured else ""
+        if (column.world, seed) in self.others:
+            why = "record is of something else"
+        key = column.world, why, column.weights
         counts = self._lacks.setdefault(key, {})
         counts[seed] = counts.get(seed, 0) + 1
 
@@ -259,19 +275,19 @@ class _Lacking:
         """Command to what it fills."""
         answer: dict[str, str] = {}
         for key in sorted(self._lacks, key=lambda key: key[1]):  # what is not measured at all first
-            (world, measured, weights), counts = key, self._lacks[key]
+            (world, why, weights), counts = key, self._lacks[key]
             one_by_one = {*counts} != {*self.seeds}
             seeds = [f"/{seed}" for seed in sorted(counts)] if one_by_one else [""]
             source = self.worlds.get(world, {}).get("trained", "")
             only = [f"{w}{seed}" for w in (source, world) if w for seed in seeds]
             words = ["velatura", "sweep", str(self.grid)]
             words += [word for name in only for word in ("--only", name)]
-            if measured:
+            if why:
                 words += ["--out", f"runs/again/{self.grid.stem}"]
             plural = "s" if max(counts.values()) > 1 else ""
             what = f"{max(counts.values())} cell{plural} of {world}"
-            if measured:
-                what += ", whose record does not say; then --records runs/again"
+            if why:
+                what += f", whose {why}; then --records runs/again"
             if weights:
                 what += ", once the grid names that world's weights"
             answer[shlex.join(words)] = what
@@ -389,9 +405,13 @@ def _legend(table: Table) -> list[str]:
 
 
 def _missing(table: Table) -> list[str]:
+    lines = []
+    if table.others:
+        told = "; ".join(f"{name} ({why})" for name, why in table.others.items())
+        lines.append(f"Not shown, as the grid says otherwise now: {told}.")
     if not table.missing:
-        return []
-    lines = ["Empty cells are filled by:"]
+        return lines
+    lines.append("Empty cells are filled by:")
     for command, what in table.missing.items():
         lines += [f"  {command}", f"    {what}"]
     return lines
