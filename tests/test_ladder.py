@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from training import tiny
 
 from velatura import experiment, metrics, study
 from velatura.config import to_toml
+from velatura.data import _seen
 from velatura.errors import BadInput
 from velatura.layout import ClipSet, Splits
 from velatura.protocols import privacy
@@ -274,6 +277,64 @@ def test_a_row_from_elsewhere_that_saw_the_test_is_refused(tmp_path: Path):
     check_seen(row, data_of(set()), tmp_path)  # generated people are of no file
     with pytest.raises(BadInput, match="trained on 1 of the 2 files .* first b.avi"):
         check_seen(row, data_of({"b.avi", "c.avi"}), tmp_path)
+
+
+def a_film(path: Path, seed: int, size: int = 3 * 2**20) -> Path:
+    """Bytes that no other has."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(np.random.default_rng(seed).bytes(size))
+    return path
+
+
+def data_on(paths: dict[str, Path], **films: str) -> study.Data:
+    """What a study looks at that tests on some files, or on clips of films."""
+    part = tiny.noise(name="films/test")
+    test = replace(part, files=frozenset({**paths, **films}), paths=paths, films=films)
+    splits = Splits(part, part, test)
+    return study.Data(splits, splits, None)
+
+
+def test_a_copy_under_another_name_is_seen(tmp_path: Path):
+    """By its size, its first and its last MiB; what lies between is not looked at, as is said."""
+    one = a_film(tmp_path / "films" / "one.avi", 1)
+    part = replace(
+        tiny.noise(name="films/train"), files=frozenset({"one.avi"}), paths={"one.avi": one},
+        films={"one.avi": "A film"},
+    )  # fmt: skip
+    (line,) = _seen.lines_of([part])
+    assert re.fullmatch("one.avi\t[0-9a-f]{32}\tA film", line)
+    folder = a_run(tmp_path / "novel", [line])
+    (_, row) = study.resolve_study({"rows": [{"from": str(folder)}]}).rows
+    copy = tmp_path / "films" / "copy.avi"
+    copyfile(one, copy)
+    with pytest.raises(BadInput, match="on 1 of the 1 files .*, under other names, first copy.avi"):
+        check_seen(row, data_on({"copy.avi": copy}), tmp_path)
+    for at, told in ((0, False), (3 * 2**20 - 1, False), (2**20 + 9, True)):
+        changed = bytearray(one.read_bytes())
+        changed[at] ^= 1
+        copy.write_bytes(changed)
+        assert (_seen.contents(copy) == _seen.contents(one)) is told
+    copy.write_bytes(one.read_bytes()[:-1])
+    check_seen(row, data_on({"copy.avi": copy}), tmp_path)
+    # What an older run left has no digests: it is by name, as it was.
+    (folder / experiment.SEEN).write_text("one.avi\n")
+    check_seen(row, data_on({"copy.avi": one}), tmp_path)
+    with pytest.raises(BadInput, match="on 1 of the 1 files that this study tests on, first one"):
+        check_seen(row, data_on({"one.avi": one}), tmp_path)
+
+
+def test_another_clip_of_a_film_is_seen_where_films_are_kept_apart(tmp_path: Path):
+    folder = a_run(tmp_path / "novel", ["a_1.avi\t\tA"])
+    for drop in (True, False):
+        given = {"name": "hmdb51", "root": str(tmp_path), "drop_shared_groups": drop}
+        values = {"data": given, "rows": [{"from": str(folder)}]}
+        row = study.resolve_study(values).rows[1]
+        check_seen(row, data_on({}, b_1="B"), tmp_path)
+        if drop:
+            with pytest.raises(BadInput, match="other clips of 1 of the films .*, first A; take"):
+                check_seen(row, data_on({}, a_2="A"), tmp_path)
+        else:  # as the official lists have them on both sides
+            check_seen(row, data_on({}, a_2="A"), tmp_path)
 
 
 def test_a_run_that_does_not_say_what_it_saw_is_refused(tmp_path: Path):

@@ -48,8 +48,9 @@ from pydantic import Field
 
 from velatura import plugins, study
 from velatura.config import apply_sets, build, config, digest, fields, read_toml
+from velatura.data._seen import SEEN
 from velatura.errors import BadInput, Failure, unknown
-from velatura.experiment import DEFAULTS, SEEN, Section, learns, load_data, locked, resolve, train
+from velatura.experiment import DEFAULTS, Section, learns, load_data, locked, resolve, train
 from velatura.jobs import Event, Job, sentence, tell
 from velatura.jobs import run as run_jobs
 from velatura.report.records import made_by, over_anonymizers

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from velatura.data._seen import SEEN, contents, read_seen
 from velatura.errors import BadInput
-from velatura.experiment import SEEN, learns
+from velatura.experiment import learns
 from velatura.layout import LEAKY, Splits
 from velatura.study.data import Data
 from velatura.study.file import Row
@@ -38,7 +39,8 @@ def check_seen(row: Row, data: Data, folder: Path) -> None:
         BadInput: it was; or its folder does not say what it was trained on, and the test is of
             files that it may have seen.
     """
-    tested = data.clips.test.files | data.bearers.test.files
+    tests = {id(part): part for part in (data.clips.test, data.bearers.test)}.values()
+    tested = frozenset[str]().union(*(part.files for part in tests))
     leaky = any(part.name.startswith(LEAKY) for part in data.parts)
     where = row.source or folder / "methods" / row.name
     there = row.source or (where / "anonymizer.safetensors").exists()
@@ -50,12 +52,37 @@ def check_seen(row: Row, data: Data, folder: Path) -> None:
             f"Row {row.name}: {where} does not say which files it was trained on (it has no "
             f"{SEEN}), and this study tests on files; train it again."
         )
-    if both := tested & set(path.read_text().splitlines()):
+    seen = read_seen(path)
+    both, how = tested & seen.names, ""
+    if not both and seen.contents:
+        copies = {contents(path): name for part in tests for name, path in part.paths.items()}
+        both = frozenset(copies[known] for known in seen.contents & {*copies})
+        how = ", under other names"
+    if both:
         raise BadInput(
             f"Row {row.name}: the run in {where} was trained on {len(both)} of the "
-            f"{len(tested)} files that this study tests on, first {min(both)}; take a run that was "
-            "not, or another test."
+            f"{len(tested)} files that this study tests on{how}, first {min(both)}; take a run "
+            "that was not, or another test."
         )
+    if films := seen.films & _films_apart(row, data):
+        raise BadInput(
+            f"Row {row.name}: the run in {where} was trained on other clips of {len(films)} of the "
+            f"films that this study tests on, first {min(films)}; take a run that was not, or set "
+            "drop_shared_groups = false, as the official lists share films."
+        )
+
+
+def _films_apart(row: Row, data: Data) -> set[str]:
+    """The films of the tests whose training may see nothing else of them either."""
+    tests = [(row.run.data, data.clips.test)]
+    if row.run.private is not None and data.bearers is not data.clips:
+        tests.append((row.run.private, data.bearers.test))
+    return {
+        film
+        for section, part in tests
+        if getattr(section.config, "drop_shared_groups", False)
+        for film in part.films.values()
+    }
 
 
 def same_inputs(folder: Path, data: Data, taken: list[Row]) -> None:
