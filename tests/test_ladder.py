@@ -17,7 +17,7 @@ import torch
 from training import tiny
 
 from velatura import experiment, metrics, study
-from velatura.config import to_toml
+from velatura.config import build, to_toml
 from velatura.data import _seen
 from velatura.errors import BadInput
 from velatura.layout import ClipSet, Splits
@@ -25,7 +25,7 @@ from velatura.protocols import privacy
 from velatura.protocols._fresh import Config, examine
 from velatura.study import work
 from velatura.study.inputs import check_seen
-from velatura.study.summary import _met
+from velatura.study.summary import _met, read_scores
 from velatura.training import batches, checkpoint, fit, loop
 
 EVERYTHING = {
@@ -380,6 +380,29 @@ def test_training_s_own_architectures_are_marked():
     assert [_met(row.run) for row in made.rows] == [
         set(), {"clip_cnn", "frame_cnn"}, set(), {"clip_cnn", "patch_mlp"},
     ]  # fmt: skip
+
+
+def test_who_brings_weights_starts_from_no_random_ones(tmp_path: Path):
+    """Pretrained by name, by nature, or by default: A4, though the examination starts anew."""
+    evaluation: dict[str, Any] = {
+        "start": "scratch", "seeds": [0], "target_seeds": [0],
+        "attackers": ["frame_cnn", "resnet18", "resnet34", "knn"],
+        "scratch": ["efficientnet_lite0", "patch_mlp"],
+        "networks": {"resnet34": {"weights": "r34.safetensors"}, "knn": {"features": "imagenet"}},
+    }  # fmt: skip
+    made = study.resolve_study({"evaluation": {**evaluation, "attackers": ["frame_cnn"],
+                                               "networks": {}}})  # fmt: skip
+    cfg = build(Config, evaluation, "evaluation")
+    made = replace(made, evaluation=cfg)  # building resnet34 would look for its weights
+    out = tmp_path / "rows" / "raw"
+    out.mkdir(parents=True)
+    for path in study.outputs_of(cfg, tmp_path, "raw"):
+        checkpoint.save(path, {"scores": torch.zeros(2, 2)}, {})
+    _, attackers = read_scores(made, tmp_path, "raw")
+    assert {name: metrics.rung_of(name) for name, _ in attackers} == {
+        "A3 frame_cnn": "A3", "A3 resnet18": "A3", "resnet34": "A4", "knn": "A4",
+        "A4 efficientnet_lite0": "A4", "A3 patch_mlp": "A3",
+    }  # fmt: skip
 
 
 def test_a_row_from_nowhere(tmp_path: Path):

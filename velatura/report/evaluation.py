@@ -33,7 +33,7 @@ RUNGS = {
     "A1p": "the action as a fresh target reads it from the release, in the same table",
     "A2": "trained on raw video, not adapted to the release",
     "A3": "fresh, from random weights, trained on the release",
-    "A4": "several fresh ones that know raw video, trained on the release",
+    "A4": "several fresh ones that know raw video or other pictures, trained on the release",
     "A5": "undoes the anonymizer first, then reads with what was trained on raw video",
 }
 GALLERIES = {

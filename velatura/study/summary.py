@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from velatura import metrics
-from velatura.config import digest
+from velatura import metrics, plugins
+from velatura.config import build, digest
 from velatura.experiment import Run, learns, versions
 from velatura.layout import LEAKY, ClipSet, Splits
 from velatura.protocols import action, identity, inversion, privacy
@@ -40,27 +40,41 @@ SCHEMA = 2  # of summary.json; without the key it is 1, which had no rungs
 def read_scores(study: Study, folder: Path, row: str) -> tuple[metrics.Fits, metrics.Fits]:
     """(targets, attackers): (network, seed) to test scores of one row.
 
-    An attacker's name says its rung, where it is not A4: "A5 frame_cnn".
+    An attacker's name says its rung, where it is not A4: "A5 frame_cnn". One that comes with
+    weights of its own knows something before it sees the release, and is no A3 whatever ``start``
+    says.
     """
     cfg = study.evaluation
     targets: dict[tuple[str, int], np.ndarray] = {}
     attackers: dict[tuple[str, int], np.ndarray] = {}
-    fresh = "" if cfg.start == "raw" else "A3 "
     for labels, network, seed in fits_of(cfg):
         state, _ = checkpoint.load(score_path(folder, row, labels, network, seed))
         if labels == "actions":
             targets[network, seed] = state["scores"].numpy()
             continue
-        attackers[fresh + network, seed] = state["scores"].numpy()
+        fresh = cfg.start == "scratch" and not _pretrained(network, cfg)
+        attackers["A3 " * fresh + network, seed] = state["scores"].numpy()
         if "static" in state:
             attackers[f"A2 {network}", START] = state["static"].numpy()
     for network, seed in ((network, seed) for network in cfg.scratch for seed in cfg.seeds):
         state, _ = checkpoint.load(score_path(folder, row, SCRATCH, network, seed))
-        attackers[f"A3 {network}", seed] = state["scores"].numpy()
+        rung = "A4" if _pretrained(network, cfg) else "A3"
+        attackers[f"{rung} {network}", seed] = state["scores"].numpy()
     if cfg.inversion is not None:
         for network, scores in checkpoint.load(folder / "rows" / row / INVERTED)[0].items():
             attackers[f"A5 {network}", START] = scores.numpy()
     return targets, attackers
+
+
+def _pretrained(network: str, cfg: Evaluation) -> bool:
+    """Whether an attacker starts from, or looks through, weights that were trained somewhere."""
+    settings = build(
+        plugins.config_class("attackers", network),
+        cfg.networks.get(network, {}),
+        f"evaluation.networks.{network}",
+    )
+    says = getattr(plugins.load("attackers", network), "pretrained", None)
+    return bool(says(settings) if says else getattr(settings, "weights", ""))
 
 
 def summarize(study: Study, folder: Path, row: Row, data: Data) -> dict[str, Any]:
