@@ -82,8 +82,15 @@ def choose(summary: Mapping[str, Any], wanted: str = "") -> dict[str, Any]:
     raise BadInput(f"The study {many}; name the one that the card is of with --row: {listed}.")
 
 
+PLACES = ("cache", "workers", "root", "annotations")  # of [data]
+TRAINED_BY = ("batches", "target", "budget", "start")  # sections
+
+
 def evaluation(
-    summary: Mapping[str, Any], row: Mapping[str, Any], config: str | None = None
+    summary: Mapping[str, Any],
+    row: Mapping[str, Any],
+    config: str | None = None,
+    run: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything that ``eval.json`` holds.
 
@@ -91,6 +98,7 @@ def evaluation(
         summary: of a study, of any schema.
         row: one of its rows.
         config: digest of the study's configuration, where it is known.
+        run: the values of the run that trained the row, where the study's folder has them.
 
     Returns:
         Plain values that JSON can hold; fields and units as in ``eval.schema.json``.
@@ -129,9 +137,8 @@ def evaluation(
             "targets": _counts(examined.get("target_seeds")),
         },
         "data": _data(summary, given),
-        "training": _plain(
-            {k: _mapping(given.get(k)) for k in ("batches", "target", "budget", "start")}
-        ),
+        "training": _training(given, made, run),
+        "trained_elsewhere": _elsewhere(given, made, run),
         "examination": _plain(examined),
         "references": {
             "chance": {"top1": number(chance.get("top1")), "cmap": number(chance.get("cmap"))},
@@ -369,6 +376,37 @@ def _made(given: Mapping[str, Any], row: Mapping[str, Any]) -> Mapping[str, Any]
         if entry.get("name") == row["name"]:
             return entry
     return given if _mapping(given.get("method")).get("name") == row.get("method") else {}
+
+
+def _elsewhere(
+    given: Mapping[str, Any], made: Mapping[str, Any], run: Mapping[str, Any] | None
+) -> bool:
+    """Whether a row was trained otherwise than its study trains, or elsewhere, nobody says how."""
+    if run is None:
+        return "from" in made
+
+    def what(values: Mapping[str, Any], key: str) -> Any:
+        """A section, without where its files lie and how many processes read them."""
+        section = values.get(key)
+        if not isinstance(section, Mapping):
+            return section
+        return {k: v for k, v in section.items() if k not in PLACES}
+
+    return any(what(run, k) != what(given, k) for k in ("seed", "data", "private", *TRAINED_BY))
+
+
+def _training(
+    given: Mapping[str, Any], made: Mapping[str, Any], run: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The settings of the training by section: of the row's own run, where it is another."""
+    if not _elsewhere(given, made, run):
+        return _plain({key: _mapping(given.get(key)) for key in TRAINED_BY})
+    if run is None:
+        return {}
+    about: dict[str, Any] = {"seed": _count(run.get("seed"))}
+    for key in ("data", "private"):  # names alone: the rest says where it lies
+        about[key] = _text(_mapping(run.get(key)).get("name"))
+    return _plain({"run": about, **{key: _mapping(run.get(key)) for key in TRAINED_BY}})
 
 
 def _data(summary: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
