@@ -116,6 +116,21 @@ def test_the_figures_of_a_new_study():
     assert found["attributes"]["skin_color"]["ap_gain"] == 0.5
 
 
+def test_what_was_held_out_is_marked(schema: Draft202012Validator):
+    summary = studies.new()
+    found = of(summary)
+    assert "(held out)" not in model_card(found)
+    summary["rows"][2]["attributes"]["face"]["held_out"] = True
+    found = of(summary)
+    schema.validate(found)
+    assert [name for name, e in found["attributes"].items() if "held_out" in e] == ["face"]
+    card = model_card(found)
+    assert f"| {code('face')} (held out) |" in card
+    assert f"| {code('skin_color')} |" in card
+    assert "Held out: no training of this study was told it" in card
+    assert f"| {code('face')} (held out of training) |" in dpia(found)
+
+
 RUN = """
 seed = 11
 [data]

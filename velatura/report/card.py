@@ -373,13 +373,20 @@ def _attributes(found: Mapping[str, Any]) -> str:
     entries = found["attributes"]
     shown = [c for c in columns if any(e[c[0]] is not None for e in entries.values())]
     rows = [
-        (code(name), *(figure(e, key, decimals) for key, _, decimals in shown), code(e["attacker"]))
+        (
+            code(name) + " (held out)" * ("held_out" in e),
+            *(figure(e, key, decimals) for key, _, decimals in shown),
+            code(e["attacker"]),
+        )
         for name, e in entries.items()
     ]
+    held = any("held_out" in e for e in entries.values())
     return (
         table(["attribute", *(heading for _, heading, _ in shown), "read by"], rows)
         + "\n\nAverage precision (AP) and AUROC in per cent, by the attacker that reads the "
         "attribute best; guessing is the prevalence."
+        + " Held out: no training of this study was told it; attackers were."
+        * held
     )
 
 

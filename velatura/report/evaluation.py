@@ -604,6 +604,7 @@ def _attributes(
         found[str(name)] = {
             **values,
             "ap_interval": _interval(entry.get("ap_interval")),
+            **({"held_out": True} if entry.get("held_out") is True else {}),
             "attacker": _text(entry.get("attacker")),
             "raw_ap": number(before.get("ap")),
             "raw_ap_interval": _interval(before.get("ap_interval")),

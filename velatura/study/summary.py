@@ -115,6 +115,8 @@ def summarize(study: Study, folder: Path, row: Row, data: Data) -> dict[str, Any
         beyond_bound=None if bound is None else float((change > bound).mean()),
         **floors,
     )
+    for name in {*study.base.held_out} & {*summary["attributes"]}:
+        summary["attributes"][name]["held_out"] = True  # no training of this study was told it
     if row.source and (made := product(row, folder)).exists():
         summary["anonymizer"] = file_digest(made)
     summary["target_fits"] = [list(which) for which in sorted(targets)]
