@@ -50,7 +50,9 @@ class Drawn:
 
 def paper_figures(run: Run, folder: Path = FILES) -> Section | str:
     """The section; "" where the run has nothing that a figure of the paper shows."""
-    room, shown, left_out = ROOM, [], []
+    shown: list[Drawn] = []
+    left_out: list[Drawn] = []
+    room = ROOM
     for one in _drawn(run, folder):
         room -= len(one.svg)
         (shown if room >= 0 else left_out).append(one)
@@ -151,7 +153,8 @@ def _said(shown: Figure) -> str:
 
 def _panel(axes: Axes) -> str:
     """The lines of a panel, by their labels: every point, or the first and the last."""
-    lines = [(bars.get_label(), bars.lines[0]) for bars in axes.containers if bars.lines]  # type: ignore[attr-defined]
+    bars: list[Any] = [one for one in axes.containers if getattr(one, "lines", None)]
+    lines: list[tuple[Any, Any]] = [(one.get_label(), one.lines[0]) for one in bars]
     lines += [(line.get_label(), line) for line in axes.lines]
     told = []
     for label, line in lines:

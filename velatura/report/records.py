@@ -81,6 +81,7 @@ def made_by(summary: Mapping[str, Any], row: str) -> str:
     A row that is one run at all seeds (``from`` in a grid, without ``{seed}``) is one anonymizer
     that was examined several times.
     """
+    found: Mapping[str, Any]
     found = next((one for one in summary["rows"] if one["name"] == row), {})
     return str(found.get("anonymizer") or f"seed {summary.get('seed')}")
 

@@ -68,7 +68,7 @@ def read_scores(study: Study, folder: Path, row: str) -> tuple[metrics.Fits, met
 
 def _pretrained(network: str, cfg: Evaluation) -> bool:
     """Whether an attacker starts from, or looks through, weights that were trained somewhere."""
-    settings = build(
+    settings: Any = build(
         plugins.config_class("attackers", network),
         cfg.networks.get(network, {}),
         f"evaluation.networks.{network}",
