@@ -63,8 +63,10 @@ class Config:
     steps: Annotated[int, Field(ge=1)] = 10_000
     batch: Annotated[int, Field(ge=2)] = 16
     lr: Annotated[float, Field(gt=0, le=0.1)] = 0.002
-    slope: Annotated[float, Field(ge=0)] = 1.0
-    """Weight of the discriminator's slope at real crops; gamma of R1."""
+    slope: Annotated[float, Field(ge=0)] = 0.02
+    """Weight of the discriminator's slope at real crops, of intensities in [0, 1]; gamma of R1. In
+    [-1, 1] it would be four times as much: about what StyleGAN2-ADA takes for so few pixels,
+    .0002 times their number in a crop over the crops of a batch."""
     slope_every: Annotated[int, Field(ge=1, le=1000)] = 16
     """Steps from one such penalty to the next, which is as many times as heavy."""
     average: Annotated[int, Field(ge=1)] = 10_000

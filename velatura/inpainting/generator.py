@@ -105,10 +105,8 @@ class Generator(nn.Module):
         visible = torch.where(hidden > 0, 0.0, 2 * pictures - 1)
         shown = torch.cat([visible, 1 - hidden, maps(points, self.cfg.size)], 1)
         style = self.styles(z)
-        if isinstance(truncation, Tensor):
-            style = self.mean + truncation[:, None] * (style - self.mean)
-        elif truncation != 1:
-            style = self.mean + truncation * (style - self.mean)
+        pull = truncation[:, None] if isinstance(truncation, Tensor) else truncation
+        style = self.mean + pull * (style - self.mean)
         drawn = 0.5 + 0.5 * self._drawn(shown, style)
         return torch.where(hidden > 0, drawn, pictures)
 
@@ -120,8 +118,10 @@ class Generator(nn.Module):
             x = act(down(F.avg_pool2d(x, 2)))
         x = act(self.bottom(x, style))
         for level in reversed(range(len(kept))):
-            # Narrowed before it is enlarged, which costs a quarter.
-            x = F.interpolate(act(self.up[level](x, style)), scale_factor=2.0, mode="nearest")
+            # Narrowed before it is enlarged, which costs a quarter; by straight lines, since steps
+            # would show as a grid.
+            x = act(self.up[level](x, style))
+            x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = act(self.drawn[level]((x + kept[level]) * sqrt(0.5), style))
         found: Tensor = self.end(x)
         return found

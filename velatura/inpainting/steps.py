@@ -13,12 +13,11 @@ from collections.abc import Collection
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from velatura import losses
 from velatura.inpainting.augment import varied
 from velatura.inpainting.crops import Batch
-from velatura.inpainting.discriminator import Discriminator
 from velatura.inpainting.generator import Generator, maps
 from velatura.training.players import frozen
 
@@ -27,7 +26,7 @@ __all__ = ["step_discriminator", "step_generator", "told"]
 
 def step_discriminator(
     generator: Generator,
-    discriminator: Discriminator,
+    discriminator: nn.Module,
     batch: Batch,
     z: Float[Tensor, "n z"],
     ways: Collection[str],
@@ -59,7 +58,7 @@ def step_discriminator(
 
 def step_generator(
     generator: Generator,
-    discriminator: Discriminator,
+    discriminator: nn.Module,
     batch: Batch,
     z: Float[Tensor, "n z"],
     ways: Collection[str],

@@ -9,4 +9,5 @@ def impact() -> None:
     Examples:
 
         velatura impact anonymize --data coco --method blur --out coco-blur
+        velatura impact train-gan --data coco --out gan-body
     """

@@ -169,10 +169,11 @@ def _print(summary: dict[str, Any], out: Path) -> None:
             f"distance of {measured['others']} crops to {measured['known']} that it learnt from, "
             f"by {measured['features']}:"
         )
-        for what, value in measured["distance"].items():
-            typer.echo(f"  {value:10.3f}  {what}")
+        typer.echo("     Gaussians      kernel")
+        for what, far in measured["distance"].items():
+            typer.echo(f"  {far['frechet']:12.4f}{far['kernel']:12.4f}  {what}")
         if measured["others"] < measured["dimensions"]:
-            typer.echo("  fewer crops than features: compare these numbers with each other only")
+            typer.echo("  fewer crops than features: Gaussians are far apart for that alone")
     typer.echo(f"{out / 'samples.png'}: shows the people; keep the folder as the data set is.")
     typer.echo(
         f"{out / summary['model']['file']}: draw with `velatura impact anonymize --method gan "
