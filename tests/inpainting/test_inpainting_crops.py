@@ -240,3 +240,19 @@ def test_what_is_drawn_is_visible_as_it_was():
     np.testing.assert_array_equal(made[~crops.hidden], crops.pictures[~crops.hidden])
     np.testing.assert_array_equal(distance.drawn(tiny_gan.generator(0), crops, 3), made)
     assert (distance.drawn(tiny_gan.generator(0), crops, 4) != made).any()
+
+
+def test_no_way_of_filling_looks_at_what_is_hidden():
+    """Not where all of a crop is hidden, either: OpenCV would leave it as it is."""
+    crops = tiny_gan.plain(6)
+    crops.hidden[0] = True
+    other = crops.some(np.arange(6))
+    other.pictures[crops.hidden] = 255 - crops.pictures[crops.hidden]
+    for fill in (distance.blank, distance.filled):
+        np.testing.assert_array_equal(fill(crops), fill(other))
+        assert (fill(crops)[0] == 127).all()
+        np.testing.assert_array_equal(fill(crops)[~crops.hidden], crops.pictures[~crops.hidden])
+    holes = crops.hidden[1:]
+    apart = distance.filled(crops)[1:][holes].astype(int) - crops.pictures[1:][holes]
+    assert np.abs(apart).max() <= 3
+    assert (distance.blank(crops)[1:][holes] == 127).all()

@@ -285,8 +285,7 @@ def _show(path: Path, crops: Crops, generator: Generator, mean: Generator) -> No
     few = crops.some(np.arange(min(ROWS, len(crops))))
     if not len(few):
         return
-    holes = np.where(few.hidden[..., None], np.uint8(distance.GREY), few.pictures)
-    columns = [few.pictures, holes]
+    columns = [few.pictures, distance.blank(few)]
     columns += [distance.drawn(generator, few, seed) for seed in range(TRIES)]
     columns.append(distance.drawn(mean, few, 0))
     side = few.pictures.shape[1]

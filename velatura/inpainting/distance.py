@@ -23,9 +23,8 @@ from torch import Tensor, nn
 from velatura.inpainting.crops import Crops
 from velatura.inpainting.generator import Generator
 
-__all__ = ["FEATURES", "compared", "drawn", "frechet", "kernel"]
+__all__ = ["blank", "compared", "drawn", "filled", "frechet", "kernel"]
 
-FEATURES = ("auto", "efficientnet_lite0", "random")
 AT_ONCE = 32
 GREY = 127
 
@@ -86,7 +85,7 @@ def compared(
     Args:
         known: that the generator was trained on.
         others: that it never saw.
-        features: of ``FEATURES``; auto is efficientnet_lite0 where its wheel is installed.
+        features: efficientnet_lite0, random, or auto: the first where its wheel is installed.
 
     Returns:
         By what was done, ``frechet`` and ``kernel``, of features whose mean square is 1 on the
@@ -97,9 +96,8 @@ def compared(
     about: dict[str, Any] = {"features": name, "known": len(known), "others": len(others)}
     if min(len(known), len(others)) < 2:
         return {**about, "dimensions": 0, "distance": {}}
-    grey = np.where(others.hidden[..., None], np.uint8(GREY), others.pictures)
     ways = {"generated": drawn(generator, others, seed), "other real crops": others.pictures}
-    ways |= {"grey": grey, "filled from around": _filled(others)}
+    ways |= {"grey": blank(others), "filled from around": filled(others)}
     reference = _features(network, known.pictures)
     scale = np.sqrt((reference**2).mean())
     found = {}
@@ -125,15 +123,20 @@ def drawn(
     return torch.cat(found).numpy()
 
 
-def _filled(crops: Crops) -> np.ndarray:
+def blank(crops: Crops) -> UInt8[np.ndarray, "n s s 3"]:
+    """Crops with grey holes."""
+    return np.where(crops.hidden[..., None], np.uint8(GREY), crops.pictures)
+
+
+def filled(crops: Crops) -> UInt8[np.ndarray, "n s s 3"]:
     """Holes filled from their edges inwards, by OpenCV, as velatura/regions/removal.py does."""
     import cv2
 
-    found = [
-        cv2.inpaint(picture, hidden.astype(np.uint8), 3, cv2.INPAINT_TELEA)
-        for picture, hidden in zip(crops.pictures, crops.hidden, strict=True)
-    ]
-    return np.stack(found)
+    found = blank(crops)  # and so it stays where there is nothing to fill from
+    for at, hidden in enumerate(crops.hidden):
+        if not hidden.all():
+            found[at] = cv2.inpaint(found[at], hidden.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+    return found
 
 
 def _network(features: str) -> tuple[str, Callable[[Tensor], Tensor]]:
