@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from velatura.export import inpainter
 from velatura.inpainting.crops import Batch, Crops
 from velatura.inpainting.discriminator import Discriminator
 from velatura.inpainting.generator import Config, Generator
@@ -30,6 +29,8 @@ def discriminator(points: int = 3, seed: int = 1, cfg: Config = CONFIG) -> Discr
 
 def write(path: Path, kind: str = "body", names: tuple[str, ...] = NAMES) -> Path:
     """Its file."""
+    from velatura.export import inpainter  # which takes seconds to import
+
     about = {"config": {"steps": 1}, "data": "none"}
     inpainter.write(generator(len(names)), path, kind=kind, names=names, about=about)
     return path

@@ -26,7 +26,7 @@ import torch
 from pydantic import Field
 
 from velatura.config import build, config, plain, read_toml, to_toml
-from velatura.errors import BadInput
+from velatura.errors import BadInput, Failure
 from velatura.experiment import locked, versions
 from velatura.export import inpainter
 from velatura.impact import _where
@@ -44,6 +44,7 @@ from velatura.training import checkpoint, loop
 from velatura.training.players import prepare
 from velatura.training.seed import generator as lots
 from velatura.training.seed import reseed
+from velatura.video import destination
 
 __all__ = ["Config", "game", "train"]
 
@@ -278,8 +279,6 @@ def _lot(cfg: Config, player: str, step: int, device: torch.device) -> torch.Ten
 def _show(path: Path, crops: Crops, generator: Generator, mean: Generator) -> None:
     """A row for each of some crops: as it is, with its hole, as the generator draws it by three
     lots, and as the mean generator does. Readable by its owner alone."""
-    from io import BytesIO
-
     from PIL import Image
 
     few = crops.some(np.arange(min(ROWS, len(crops))))
@@ -296,8 +295,13 @@ def _show(path: Path, crops: Crops, generator: Generator, mean: Generator) -> No
         for row, picture in enumerate(pictures):
             top, left = row * (side + GAP), column * (side + GAP)
             sheet[top : top + side, left : left + side] = picture
-    file = BytesIO()
-    Image.fromarray(sheet).save(file, "PNG")
-    path.touch(0o600)
-    checkpoint.write_atomically(path, file.getvalue())
-    os.chmod(path, 0o600)
+    partial = destination.Partial(path)
+    try:
+        os.fchmod(partial.file.fileno(), 0o600)
+        Image.fromarray(sheet).save(partial.file, "PNG")
+        partial.file.flush()
+        partial.keep(overwrite=True)
+    except OSError as error:
+        raise Failure(f"Cannot write {path}: {error.strerror or error}.") from error
+    finally:
+        partial.discard()

@@ -28,5 +28,5 @@ def follow(mean: nn.Module, network: nn.Module, decay: float) -> None:
     """Move a mean towards its network, in place; buffers are copied."""
     for old, new in zip(mean.parameters(), network.parameters(), strict=True):
         old.lerp_(new, 1 - decay)
-    for old, new in zip(mean.buffers(), network.buffers(), strict=True):
-        old.copy_(new)
+    for kept, noted in zip(mean.buffers(), network.buffers(), strict=True):
+        kept.copy_(noted)
