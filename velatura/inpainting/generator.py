@@ -3,7 +3,7 @@
 It is shown the picture times what is visible, the mask and a map for each keypoint; the pixels of
 the region are thrown away in its first line, so that nothing of them can come back. As in
 DeepPrivacy2 (Hukkelås and Lindseth, 2023, https://arxiv.org/abs/2211.09454), with fewer weights:
-2.1 M at the size and width of its Config, where that has 43 M.
+1.9 M at the size and width of its Config, where that has 43 M.
 """
 
 from __future__ import annotations
