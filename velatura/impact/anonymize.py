@@ -187,7 +187,7 @@ def look(
 def _fitted(how: Setup, data: Dataset) -> Setup:
     """The setup with what it left open; whatever it needs was loaded once."""
     where = _where.resolved(how.cfg.regions, data)
-    how.anonymizer()
+    how.anonymizer().check(where.kind, data.points)
     if how.name != "none":
         _where.check(where, data)
     cfg = Config(regions=where, seed=how.cfg.seed, quality=how.cfg.quality)
@@ -208,7 +208,7 @@ def _made_of(how: Setup, data: Dataset) -> list[str]:
         found.append(f"boxes: {_digest(Path(where.boxes))}")
     if where.source == "detector" and how.name != "none":
         found.append(f"detector: {_where.detector(where).digest}")
-    if how.name == "frame":
+    if how.name in ("frame", "gan"):
         found.append(f"network: {how.anonymizer().describe()['network']['digest']}")
     return found
 

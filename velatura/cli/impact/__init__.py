@@ -12,4 +12,5 @@ def impact() -> None:
         velatura impact people --out people
         velatura impact train --data coco-blur --out runs/blur
         velatura impact evaluate --run runs/blur --data coco-val
+        velatura impact train-gan --data coco --out gan-body
     """
