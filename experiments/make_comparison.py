@@ -41,7 +41,8 @@ U is the action accuracy that is left, L what the strongest fresh attacker still
 private attributes, both as a share of raw video: [what they say](reading-the-report.md), and [what
 they do not](privacy-limits.md). Each stands with its mean over seeds and, in brackets, Student's
 95 % interval over seeds, which are of the world, the anonymizer and the networks at once; where
-there is one seed alone, the interval is the one over people. An attacker that **does not adapt**
+there is one seed alone, the interval is the one over people. n counts anonymizers: one for each
+seed, or one where the same is examined at several seeds. An attacker that **does not adapt**
 was trained on raw video and sees the release for the first time; an anonymizer that fools only that
 one hides nothing. **Beaten by**: rows that keep more and leak less, in the means; where there is
 none, the row is on the front.
@@ -161,7 +162,7 @@ def steps_of(row: dict[str, Any], world: World) -> str:
 def table(world: World) -> list[str]:
     """Every row of a world, Markdown."""
     headings = (
-        "Method", "Seeds", "Utility U", "Leakage L", "Strongest attacker", "L, not adapting",
+        "Method", "n", "Utility U", "Leakage L", "Strongest attacker", "L, not adapting",
         "Steps", "Training, s", "Beaten by",
     )  # fmt: skip
     aligned = ("---", "---:", "---:", "---:", "---", "---:", "---:", "---:", "---")
@@ -275,6 +276,16 @@ def beyond(world: World) -> list[str]:
     return lines
 
 
+def examined_again(world: World) -> list[str]:
+    """Rows of fewer anonymizers than examinations."""
+    return [
+        f"{row['name']}: {row['n']} anonymizer{'s' * (row['n'] > 1)}, examined at "
+        f"{row['examinations']} seeds."
+        for row in world.rows
+        if row["n"] < row["examinations"]
+    ]
+
+
 def failures(world: World) -> list[str]:
     """Rows that broke, and seeds that have no record."""
     why = {
@@ -307,6 +318,7 @@ def does_not_work(world: World) -> list[str]:
         ),
         *not_adapting(world),
         *beyond(world),
+        *examined_again(world),
         *failures(world),
     ]
 

@@ -40,6 +40,14 @@ def chromium() -> str:
     pytest.skip("no Chromium on this machine: apt-get install chromium")
 
 
+@pytest.fixture(scope="session")
+def gan_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An inpainting network of bodies that nobody trained, as a file; tests leave it as it is."""
+    from inpainting import tiny_gan
+
+    return tiny_gan.write(tmp_path_factory.mktemp("inpainter") / "gan.onnx")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu"):
         import torch

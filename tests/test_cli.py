@@ -112,14 +112,19 @@ def test_the_help_lists_every_verb_with_one_whole_sentence():
         assert not line.endswith("..."), f"cut off: {line}"
 
 
+def named(folder: Path) -> set[str]:
+    """What the files of a folder are called as verbs."""
+    stems = (path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    return {stem.replace("_", "-") for stem in stems}
+
+
 def test_the_verbs_are_the_files():
     here = Path(cli.__file__).parent
-    files = {path.stem for path in here.glob("*.py") if not path.stem.startswith("_")}
+    files = named(here)
     folders = {path.parent.name for path in here.glob("*/__init__.py")}
     assert set(cli.verbs()) == files | folders
     for folder in folders:
-        files = {p.stem for p in (here / folder).glob("*.py") if not p.stem.startswith("_")}
-        assert set(cli.verbs(folder)) == files
+        assert set(cli.verbs(folder)) == named(here / folder)
     assert not any(cli.verbs(verb) for verb in cli.verbs() if verb not in folders)
 
 

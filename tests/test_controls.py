@@ -107,6 +107,44 @@ def test_every_control_holds(place: Place):
         assert control["by"].startswith("pixel_mlp/")
 
 
+def test_an_attacker_is_asked_where_all_see_the_same(place: Place, monkeypatch: pytest.MonkeyPatch):
+    """Nobody decides for it that nothing can be read; it learns, and scores everyone alike."""
+    place.make()
+    asked: list[str] = []
+    learn = fit.fit
+
+    def watched(network: Any, train: ClipSet, *rest: Any) -> Any:
+        asked.append(train.name)
+        return learn(network, train, *rest)
+
+    monkeypatch.setattr(fit, "fit", watched)
+    found = place.judged("constant", "rounded")
+    assert len(asked) == 2
+    for name, chance in (("constant", 0.0), ("the same, rounded", 50.0)):
+        control = found[name]
+        assert control.held
+        assert control.value == pytest.approx(chance, abs=1e-6)
+        assert control.low == pytest.approx(control.high, abs=1e-6)
+
+
+def test_all_intervals_together_are_of_99_per_cent(place: Place):
+    """As many as there are: Bonferroni's share of one per cent for each."""
+    spans = [c for c in place.summary["controls"] if "must be read" not in c["why"]]
+    assert {c["name"] for c in spans} == {*controls.INTERVALS}
+    assert len(spans) * (1 - controls.EACH) == pytest.approx(0.01)
+    assert all(c["why"].startswith("99.9% of") for c in spans)
+
+
+def test_many_labels_at_once_are_one_after_the_other():
+    """Scores with ties, whole and none."""
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, (20, 3, 30)).astype(np.uint8)
+    scores = rng.integers(0, 6, (30, 3)).astype(float)
+    scores[:, 2] = 1.0
+    one_by_one = [metrics.cmap(scores, one.T) for one in labels]
+    assert controls.cmaps(scores, labels) == pytest.approx(one_by_one)
+
+
 def test_raw_and_identity_are_met_by_other_seeds(place: Place):
     """Else the identity would be compared with itself."""
     seeds = [set(controls.seeds_of(place.study, name)) for name in ("raw", "identity")]
@@ -260,7 +298,7 @@ def test_chance_knows_how_many_people_there_are():
         labels = (np.arange(people) % 2).astype(np.uint8)[groups][:, None]
         scores = rng.standard_normal((people, 1))[groups]
         test = controls.replace(data, groups=groups, attributes=labels)
-        return controls.null({("x", 0): scores}, test, slice(None), 400, 0)
+        return controls.null({("x", 0): scores}, test, slice(None), 400, 0, level=0.99)
 
     low, high = width(40, 6)
     assert low < 50 < high
@@ -276,13 +314,14 @@ def test_the_scatter_of_seeds_by_hand():
     best, worse = np.array([[4.0], [2], [3], [1]]), np.array([[4.0], [3], [1], [2]])
     aps = [metrics.cmap(s, labels) for s in (best, worse)]
     assert aps == [100, 75]
-    found = controls.scatter({("x", 0): best, ("x", 1): worse}, labels=labels)
+    found = controls.scatter({("x", 0): best, ("x", 1): worse}, labels=labels, level=0.99)
     # 99 % of |t| with one degree of freedom, Cauchy's: tan(.495 pi); times the root of 2 variances.
     cauchy = np.tan(np.pi * 0.495)
     assert found == pytest.approx((2 * 25**2 / 2) ** 0.5 * cauchy, rel=0.05)
     both = controls.scatter(
-        {("x", 0): best, ("x", 1): worse}, {("x", 2): best, ("x", 3): worse}, labels=labels
-    )
+        {("x", 0): best, ("x", 1): worse}, {("x", 2): best, ("x", 3): worse}, labels=labels,
+        level=0.99,
+    )  # fmt: skip
     assert both == pytest.approx((2 * 25**2 / 2) ** 0.5 * 9.925, rel=0.03)  # two degrees
 
 

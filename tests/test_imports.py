@@ -16,17 +16,17 @@ PACKAGE = Path(velatura.__file__).parent
 # From the cellar up. A room sees the lines below its own, and neither its own nor those above.
 HOUSE = [
     "errors torchvision_guard",
-    "layout plugins config jobs ranks restricted",
+    "layout plugins config jobs onnx_file ranks restricted",
     "frontier losses metrics regions reidentify transforms video",
-    "data models deploy",
+    "data models deploy detectors",
     "training",
-    "methods attackers",
+    "methods attackers inpainting",
     "protocols",
     "report",
     "experiment floors",
-    "study impact",
+    "study",
     "export",
-    "controls demo sweep",
+    "impact controls demo sweep",
     "bench",
     "cli",
 ]
@@ -35,7 +35,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms.spli
 # Walls beside the floors: the only rooms, and the libraries, that these may or may not see.
 SEES_ONLY = {
     # anonymizes files where torch is not installed
-    "deploy": {"video", "layout", "errors", "regions"},
+    "deploy": {"video", "layout", "errors", "onnx_file", "regions"},
     "report": {"metrics", "frontier", "layout", "plugins", "config", "errors"},  # trains nothing
 }
 NEVER = {

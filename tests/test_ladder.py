@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,15 @@ import torch
 from training import tiny
 
 from velatura import experiment, metrics, study
-from velatura.config import to_toml
+from velatura.config import build, to_toml
+from velatura.data import _seen
 from velatura.errors import BadInput
 from velatura.layout import ClipSet, Splits
 from velatura.protocols import privacy
 from velatura.protocols._fresh import Config, examine
+from velatura.study import work
+from velatura.study.inputs import check_seen
+from velatura.study.summary import _met, read_scores
 from velatura.training import batches, checkpoint, fit, loop
 
 EVERYTHING = {
@@ -196,7 +202,7 @@ def test_a_part_of_a_split_has_its_items_and_their_frames():
 
 def test_less_data_is_fewer_people():
     train = replace(tiny.noise(n=8), groups=np.array([0, 0, 1, 1, 2, 2, 3, 3]))
-    some = study._some(train, 0.5)
+    some = work._some(train, 0.5)
     assert len(np.unique(some.groups)) == 2
     assert len(some) == 4
 
@@ -267,17 +273,75 @@ def test_a_row_from_elsewhere_is_that_run(tmp_path: Path):
 def test_a_row_from_elsewhere_that_saw_the_test_is_refused(tmp_path: Path):
     folder = a_run(tmp_path / "novel", ["a.avi", "b.avi"])
     (_, row) = study.resolve_study({"rows": [{"from": str(folder)}]}).rows
-    study._check_seen(row, data_of({"c.avi"}), tmp_path)
-    study._check_seen(row, data_of(set()), tmp_path)  # generated people are of no file
+    check_seen(row, data_of({"c.avi"}), tmp_path)
+    check_seen(row, data_of(set()), tmp_path)  # generated people are of no file
     with pytest.raises(BadInput, match="trained on 1 of the 2 files .* first b.avi"):
-        study._check_seen(row, data_of({"b.avi", "c.avi"}), tmp_path)
+        check_seen(row, data_of({"b.avi", "c.avi"}), tmp_path)
+
+
+def a_film(path: Path, seed: int, size: int = 3 * 2**20) -> Path:
+    """Bytes that no other has."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(np.random.default_rng(seed).bytes(size))
+    return path
+
+
+def data_on(paths: dict[str, Path], **films: str) -> study.Data:
+    """What a study looks at that tests on some files, or on clips of films."""
+    part = tiny.noise(name="films/test")
+    test = replace(part, files=frozenset({**paths, **films}), paths=paths, films=films)
+    splits = Splits(part, part, test)
+    return study.Data(splits, splits, None)
+
+
+def test_a_copy_under_another_name_is_seen(tmp_path: Path):
+    """By its size, its first and its last MiB; what lies between is not looked at, as is said."""
+    one = a_film(tmp_path / "films" / "one.avi", 1)
+    part = replace(
+        tiny.noise(name="films/train"), files=frozenset({"one.avi"}), paths={"one.avi": one},
+        films={"one.avi": "A film"},
+    )  # fmt: skip
+    (line,) = _seen.lines_of([part])
+    assert re.fullmatch("one.avi\t[0-9a-f]{32}\tA film", line)
+    folder = a_run(tmp_path / "novel", [line])
+    (_, row) = study.resolve_study({"rows": [{"from": str(folder)}]}).rows
+    copy = tmp_path / "films" / "copy.avi"
+    copyfile(one, copy)
+    with pytest.raises(BadInput, match="on 1 of the 1 files .*, under other names, first copy.avi"):
+        check_seen(row, data_on({"copy.avi": copy}), tmp_path)
+    for at, told in ((0, False), (3 * 2**20 - 1, False), (2**20 + 9, True)):
+        changed = bytearray(one.read_bytes())
+        changed[at] ^= 1
+        copy.write_bytes(changed)
+        assert (_seen.contents(copy) == _seen.contents(one)) is told
+    copy.write_bytes(one.read_bytes()[:-1])
+    check_seen(row, data_on({"copy.avi": copy}), tmp_path)
+    # What an older run left has no digests: it is by name, as it was.
+    (folder / experiment.SEEN).write_text("one.avi\n")
+    check_seen(row, data_on({"copy.avi": one}), tmp_path)
+    with pytest.raises(BadInput, match="on 1 of the 1 files that this study tests on, first one"):
+        check_seen(row, data_on({"one.avi": one}), tmp_path)
+
+
+def test_another_clip_of_a_film_is_seen_where_films_are_kept_apart(tmp_path: Path):
+    folder = a_run(tmp_path / "novel", ["a_1.avi\t\tA"])
+    for drop in (True, False):
+        given = {"name": "hmdb51", "root": str(tmp_path), "drop_shared_groups": drop}
+        values = {"data": given, "rows": [{"from": str(folder)}]}
+        row = study.resolve_study(values).rows[1]
+        check_seen(row, data_on({}, b_1="B"), tmp_path)
+        if drop:
+            with pytest.raises(BadInput, match="other clips of 1 of the films .*, first A; take"):
+                check_seen(row, data_on({}, a_2="A"), tmp_path)
+        else:  # as the official lists have them on both sides
+            check_seen(row, data_on({}, a_2="A"), tmp_path)
 
 
 def test_a_run_that_does_not_say_what_it_saw_is_refused(tmp_path: Path):
     folder = a_run(tmp_path / "old", None)
     (_, row) = study.resolve_study({"rows": [{"from": str(folder)}]}).rows
     with pytest.raises(BadInput, match=r"does not say which files .* train it again"):
-        study._check_seen(row, data_of({"c.avi"}), tmp_path)
+        check_seen(row, data_of({"c.avi"}), tmp_path)
 
 
 def test_what_a_sweep_put_into_the_folder_is_looked_at_too(tmp_path: Path):
@@ -288,8 +352,8 @@ def test_what_a_sweep_put_into_the_folder_is_looked_at_too(tmp_path: Path):
     values = tiny.values()
     row = study.resolve_study({**values, "rows": [{"method": values.pop("method")}]}).rows[1]
     with pytest.raises(BadInput, match="trained on 1 of the 1 files"):
-        study._check_seen(row, data_of({"c.avi"}), folder)
-    study._check_seen(row, data_of({"c.avi"}), tmp_path)  # nothing there: it will be trained
+        check_seen(row, data_of({"c.avi"}), folder)
+    check_seen(row, data_of({"c.avi"}), tmp_path)  # nothing there: it will be trained
 
 
 def test_a_row_from_elsewhere_is_of_that_method(tmp_path: Path):
@@ -313,9 +377,32 @@ def test_training_s_own_architectures_are_marked():
         {"rows": [{"method": {"name": "spact"}}, {"method": {"name": "blur"}},
                   {"method": {"name": "vita", "adversaries": ["patch_mlp"]}}]}
     )  # fmt: skip
-    assert [study._met(row.run) for row in made.rows] == [
+    assert [_met(row.run) for row in made.rows] == [
         set(), {"clip_cnn", "frame_cnn"}, set(), {"clip_cnn", "patch_mlp"},
     ]  # fmt: skip
+
+
+def test_who_brings_weights_starts_from_no_random_ones(tmp_path: Path):
+    """Pretrained by name, by nature, or by default: A4, though the examination starts anew."""
+    evaluation: dict[str, Any] = {
+        "start": "scratch", "seeds": [0], "target_seeds": [0],
+        "attackers": ["frame_cnn", "resnet18", "resnet34", "knn"],
+        "scratch": ["efficientnet_lite0", "patch_mlp"],
+        "networks": {"resnet34": {"weights": "r34.safetensors"}, "knn": {"features": "imagenet"}},
+    }  # fmt: skip
+    made = study.resolve_study({"evaluation": {**evaluation, "attackers": ["frame_cnn"],
+                                               "networks": {}}})  # fmt: skip
+    cfg = build(Config, evaluation, "evaluation")
+    made = replace(made, evaluation=cfg)  # building resnet34 would look for its weights
+    out = tmp_path / "rows" / "raw"
+    out.mkdir(parents=True)
+    for path in study.outputs_of(cfg, tmp_path, "raw"):
+        checkpoint.save(path, {"scores": torch.zeros(2, 2)}, {})
+    _, attackers = read_scores(made, tmp_path, "raw")
+    assert {name: metrics.rung_of(name) for name, _ in attackers} == {
+        "A3 frame_cnn": "A3", "A3 resnet18": "A3", "resnet34": "A4", "knn": "A4",
+        "A4 efficientnet_lite0": "A4", "A3 patch_mlp": "A3",
+    }  # fmt: skip
 
 
 def test_a_row_from_nowhere(tmp_path: Path):

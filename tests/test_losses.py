@@ -583,3 +583,45 @@ def test_preservation_of_everything_makes_every_error_count():
     assert float(losses.preservation(torch.tensor(0.1), 2.0, 2.0)) == pytest.approx(0.11, abs=1e-6)
     assert float(losses.preservation(torch.tensor(0.0), 2.0, 2.0)) == 0.0
     assert float(losses.preservation(torch.tensor(3.0), 2.0, 0.0)) == pytest.approx(2.0, abs=1e-6)
+
+
+# The adversarial pair, and the discriminator's slope
+
+
+def test_the_adversarial_losses_by_hand():
+    """log(1 + e^-2) and log(1 + e^1) are .126928 and 1.313262; at chance log 2 each."""
+    real, fake = torch.tensor([2.0, -1.0]), torch.tensor([1.0])
+    torch.testing.assert_close(
+        losses.tell_apart(real, fake), torch.tensor((0.126928 + 1.313262) / 2 + 1.313262)
+    )
+    torch.testing.assert_close(losses.pass_for_real(-real), torch.tensor((2.126928 + 0.313262) / 2))
+    even = torch.zeros(3)
+    torch.testing.assert_close(losses.tell_apart(even, even), torch.tensor(2 * math.log(2)))
+    torch.testing.assert_close(losses.pass_for_real(even), torch.tensor(math.log(2)))
+
+
+def test_the_adversarial_losses_keep_their_slope_and_stay_finite():
+    far = torch.tensor([-200.0])
+    assert losses.pass_for_real(far) == 200
+    assert gradient(losses.pass_for_real, far) == -1  # of a generator that nobody believes
+    assert gradient(losses.pass_for_real, torch.zeros(2)).tolist() == [-0.25, -0.25]
+    found = gradient(lambda x: losses.tell_apart(x[:1], x[1:]), torch.zeros(3))
+    assert found.tolist() == [-0.5, 0.25, 0.25]
+    assert losses.tell_apart(torch.tensor([200.0]), far) == 0
+
+
+def test_the_slope_of_a_linear_and_of_a_square_discriminator():
+    """w.x has slope w; sum of x^2 has slope 2 x: halves of the squares, mean over pictures."""
+    pictures = torch.randn(3, 2, 4, 4, requires_grad=True)
+    weight = torch.randn(2, 4, 4, requires_grad=True)
+    linear = losses.r1((pictures * weight).sum((1, 2, 3)), pictures)
+    torch.testing.assert_close(linear, weight.square().sum() / 2)
+    (slope,) = torch.autograd.grad(linear, weight)
+    torch.testing.assert_close(slope, weight)
+    square = losses.r1(pictures.square().sum((1, 2, 3)), pictures)
+    torch.testing.assert_close(square, 2 * pictures.square().sum((1, 2, 3)).mean())
+
+
+def test_a_slope_that_is_not_there_costs_nothing():
+    pictures = torch.randn(2, 3, requires_grad=True)
+    assert losses.r1((0 * pictures).sum(1), pictures) == 0

@@ -16,7 +16,7 @@ from velatura import plugins
 from velatura.errors import BadInput, unknown
 
 PACKAGE = Path(velatura.__file__).parent
-ROOMS = ["methods", "models", "attackers", "data", "protocols"]
+ROOMS = ["methods", "models", "detectors", "attackers", "data", "protocols"]
 
 
 @pytest.fixture

@@ -265,6 +265,9 @@ def test_no_test_item_is_learnt_or_chosen_on(name: str, home: Path):
         seen = splits.train.files | splits.val.files
         assert len(seen) == len(splits.train) + len(splits.val)  # every item has a name
         assert not seen & splits.test.files
+        for part in splits:  # what tells a copy, or another clip of the film
+            assert {*part.paths} == {*part.films} == part.files
+            assert all(path.is_file() for path in part.paths.values())
     assert not seen_by(data) & (data.clips.test.files | data.bearers.test.files)
     assert data.clips.test.files == its_test(name)
     if name in PA:  # frames of four videos
@@ -494,7 +497,9 @@ def test_training_notes_the_photographs_that_it_saw(home: Path, tmp_path: Path):
         method={"name": "penalty", "steps": 1},
     )  # fmt: skip
     experiment.train(experiment.resolve({**run, "private": n1["private"]}), tmp_path / "run")
-    seen = set((tmp_path / "run" / experiment.SEEN).read_text().splitlines())
+    lines = (tmp_path / "run" / experiment.SEEN).read_text().splitlines()
+    assert all(re.fullmatch("[^\t]+\t[0-9a-f]{32}\t[^\t]+", line) for line in lines)
+    seen = {line.partition("\t")[0] for line in lines}
     images = {name for name in seen if name.startswith("images/")}
     learnt = {f"images/train2017/2017_100000{10 + i}.jpg" for i in range(4)}
     chosen_on = {f"images/val2017/2017_100000{20 + i}.jpg" for i in range(4)}

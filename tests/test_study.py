@@ -441,6 +441,16 @@ def test_raw_keeps_everything_and_nothing_keeps_nothing(tmp_path: Path):
     assert (rows[1]["rms"], rows[1]["beyond_bound"]) == (pytest.approx(0.175), 0.5)
 
 
+def test_what_is_held_out_is_marked(tmp_path: Path):
+    values = {**tomllib.loads(study_text()), "held_out": ["attribute 1", "of_no_such_data"]}
+    made = study.resolve_study(values)
+    splits = tiny.noise_splits(n=24)
+    planted(tmp_path, "raw", np.zeros((24, 3)), np.zeros((24, 2)))
+    row = study.summarize(made, tmp_path, made.rows[0], study.Data(splits, splits, None))
+    marks = {name: entry.get("held_out") for name, entry in row["attributes"].items()}
+    assert marks == {"attribute 0": None, "attribute 1": True}
+
+
 def whose(part: str, hidden: bool) -> Any:
     """64 clips of random blocks. Hidden: the three high bits of a corner say who it is.
 

@@ -13,17 +13,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import psutil
 import pytest
 from training import tiny
 
-from velatura import metrics, study, sweep
+from velatura import experiment, metrics, study, sweep
 from velatura.config import read_toml, to_toml
 from velatura.errors import BadInput, Failure
 from velatura.frontier import ideal_distance
 from velatura.jobs import Event, Job
+from velatura.training import checkpoint
 
 ROOT = Path(__file__).parents[1]
 GRIDS = sorted((ROOT / "experiments" / "grids").glob("*.toml"))
@@ -202,6 +204,71 @@ def test_rows_over_seeds():
     assert rows["b"]["train_seconds"] == 15.0
     assert rows["c"]["train_seconds"] is None
     assert rows["b"]["static_L"] == pytest.approx(0.25)  # 60 between 50 and raw's 90
+
+
+def test_one_anonymizer_at_several_seeds_is_one():
+    """Its examinations count by their mean, and tell nothing of another training."""
+    three = [made_up(seed, raw=(1.0, 1.0), b=(0.1 * seed, 0.2)) for seed in range(3)]
+    for summary in three:
+        summary["rows"][1]["anonymizer"] = "0123" if summary["seed"] < 2 else "4567"
+    rows = {row["name"]: row for row in sweep.over_seeds(three)}
+    assert [(row["n"], row["examinations"]) for row in rows.values()] == [(3, 3), (2, 3)]
+    half = 12.706 * 0.075  # of 0.05, the mean of the first two, and 0.2
+    assert rows["b"]["U"] == pytest.approx(0.125)
+    assert rows["b"]["U_interval"] == pytest.approx((0.125 - half, 0.125 + half), abs=1e-3)
+    rows = {row["name"]: row for row in sweep.over_seeds(three[:2])}
+    assert (rows["b"]["n"], rows["b"]["anonymizers"], rows["b"]["U"]) == (1, 1, 0.05)
+    assert rows["b"]["U_interval"] is None
+
+
+def a_run(folder: Path) -> None:
+    """A run folder as training leaves it."""
+    folder.mkdir(parents=True)
+    values = tiny.values()
+    (folder / "config.toml").write_text(to_toml(values))
+    network = experiment.build_anonymizer(experiment.resolve(values))
+    checkpoint.save(folder / "anonymizer.safetensors", {"f_A": network.state_dict()}, {})
+
+
+FROM = """
+[[rows]]
+name = "novel"
+from = "PLACE/{world}-{seed}"
+"""
+
+
+def test_a_row_from_elsewhere_is_the_run_of_its_cell(tmp_path: Path):
+    """Of a world that trains nothing, the one of the world that trains its rows."""
+    for name in ("w-0", "w-1"):
+        a_run(tmp_path / name)
+    values = tomllib.loads(grid_text(FROM.replace("PLACE", str(tmp_path))))
+    values["worlds"].append({"name": "there", "trained": "w", "set": ["data.world=W2"]})
+    cells = sweep.cells_of(sweep.resolve_grid(values), tmp_path / "out")
+    assert {cell.name: cell.study.rows[1].source for cell in cells} == {
+        "w-0": tmp_path / "w-0", "there-0": tmp_path / "w-0",
+        "w-1": tmp_path / "w-1", "there-1": tmp_path / "w-1",
+    }  # fmt: skip
+    sweep._take_trained(cells[1])  # it is not that world's: nothing has to be there
+    values["rows"][0]["from"] = "runs/{sede}"
+    with pytest.raises(BadInput, match=r"rows\[0\]\.from: expected the placeholders .*{sede}"):
+        sweep.resolve_grid(values)
+
+
+@pytest.mark.slow
+def test_one_run_for_all_seeds_is_said_to_be_one(cache: Path, tmp_path: Path):
+    a_run(tmp_path / "w")
+    text = grid_text(FROM.replace("PLACE", str(tmp_path)).replace("-{seed}", ""), equal="{}")
+    *_, last = sweep.carry_out(grid_of(text), tmp_path / "out", workers=1)
+    assert isinstance(last, dict)
+    found = last["sweep"]
+    raw, novel = found["worlds"]["w"]
+    assert (raw["n"], raw["examinations"]) == (2, 2)
+    assert (novel["n"], novel["anonymizers"], novel["examinations"]) == (1, 1, 2)
+    assert novel["L_interval"] is None
+    assert [cell["one_anonymizer"] for cell in found["cells"]] == [["novel"], ["novel"]]
+    for seed in (0, 1):
+        cell = json.loads((tmp_path / "out" / f"w-{seed}" / "summary.json").read_text())
+        assert re.fullmatch("[0-9a-f]{12}", cell["rows"][1]["anonymizer"])
 
 
 def test_what_is_left_is_what_jobs_took():
@@ -383,8 +450,6 @@ def test_the_list_says_how_far_each_cell_is(swept: tuple[Path, str], place: Path
 @pytest.mark.slow
 def test_a_grid_may_gain_rows_and_no_more(swept: tuple[Path, str], place: Path, tmp_path: Path):
     """Only the new row is done. One that changes is refused, before anything is done."""
-    from shutil import copytree
-
     out = tmp_path / "out"
     copytree(swept[0], out)
     before = {path.relative_to(out) for path in kept(out)}
@@ -493,6 +558,40 @@ def test_trained_rows_are_those_of_another_world(tmp_path: Path):
     assert other.study.title == "Small: there, seed 0, trained in w"
     assert other.study.base.data.config.world == "W2"
     assert other.study.rows[1].run.method == one.study.rows[2].run.method  # what it was trained by
+
+
+def test_a_world_that_trains_its_rows_after_all_is_another(tmp_path: Path):
+    """What another world trained is not taken for what this one would have."""
+    values = tomllib.loads(grid_text(seeds="[0]"))
+    there = {"name": "there", "trained": "w", "set": ["data.world=W2"], "rows": ["penalty_0.1"]}
+    values["worlds"].append(there)
+    one, other = sweep.cells_of(sweep.resolve_grid(values), tmp_path)
+    row = other.folder / "methods" / "penalty_0.1"
+    row.mkdir(parents=True)
+    (other.folder / "config.toml").write_text(other.study.toml())
+    (row / "config.toml").write_text(one.study.rows[2].run.toml())  # as it is taken from there
+    assert sweep.state(other).kind == "begun"
+    del there["trained"]
+    grid = sweep.resolve_grid(values)
+    (alone,) = sweep.cells_of(grid, tmp_path, ["there"])
+    assert (sweep.state(alone).kind, sweep.state(alone).other) == ("other", ("penalty_0.1",))
+    with pytest.raises(BadInput, match="there-0 holds penalty_0.1, trained otherwise or elsewhere"):
+        list(sweep.carry_out(grid, tmp_path, only=["there"]))
+    (row / "config.toml").write_text(alone.study.rows[1].run.toml())  # trained by this world
+    assert sweep.state(alone).kind == "begun"
+    assert sweep.state(other).kind == "other"
+
+
+def test_another_run_from_elsewhere_is_another_row(tmp_path: Path):
+    a_run(tmp_path / "w-0")
+    text = grid_text(FROM.replace("PLACE", str(tmp_path)), seeds="[0]", equal="{}")
+    (cell,) = sweep.cells_of(grid_of(text), tmp_path / "out")
+    copy = cell.folder / "methods" / "novel"
+    copytree(tmp_path / "w-0", copy)
+    (cell.folder / "config.toml").write_text(cell.study.toml())
+    assert sweep.state(cell).kind == "begun"
+    (copy / "anonymizer.safetensors").write_bytes(b"another")
+    assert (sweep.state(cell).kind, sweep.state(cell).other) == ("other", ("novel",))
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ from torch import nn
 from velatura import plugins
 from velatura.config import build, digest, plain, read_toml, to_toml
 from velatura.data._release import open_release, write_frames
+from velatura.data._seen import SEEN, lines_of
 from velatura.errors import BadInput, unknown
 from velatura.layout import LEAKY, ClipSet, Frames, Labels, Splits, marked_leaky
 from velatura.models._parts import Budget
@@ -46,9 +47,6 @@ from velatura.training.players import Players, prepare
 from velatura.training.seed import reseed
 
 __all__ = ["Run", "Section", "load_anonymizer", "load_data", "resolve", "train"]
-
-SEEN = "seen.txt"
-"""In a run folder: the files that training or its selection saw, as their data sets name them."""
 
 Progress = Callable[[int, int, dict[str, float]], None]
 
@@ -621,12 +619,9 @@ def train(
         about = provenance(run, splits, images)
         if rank == 0 and not config_file.exists():
             checkpoint.write_atomically(config_file, run.toml().encode())
-            seen = {*splits.train.files, *splits.val.files}.union(
-                *(part.files for part in (images or ())[:2])
-            )
-            checkpoint.write_atomically(
-                folder / SEEN, "".join(f"{f}\n" for f in sorted(seen)).encode()
-            )
+            looked_at = [*splits[:2], *(images or ())[:2]]
+            lines = "".join(f"{line}\n" for line in sorted(lines_of(looked_at)))
+            checkpoint.write_atomically(folder / SEEN, lines.encode())
         players = make_players(run, splits, services, raw or folder / "raw", progress, images)
         services_loop = loop.Loop(
             folder, services, stream, run.loop, run.seed, about, resume=resume, progress=progress

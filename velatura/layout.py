@@ -7,9 +7,10 @@ own ``forward``. On disk and in a release, intensities are bytes.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -73,6 +74,8 @@ class ClipSet:
         fingerprint: changes when the pixels or labels do.
         files: the video or image files that it is of, as the lists of their data set spell them,
             so that data sets of the same files agree; empty where there are none.
+        paths: where these files lie, by that name; a file that is not said has no known contents.
+        films: the source film or subject of these files, by that name, as the lists name it.
         people: (F, H, W) uint8, 1 where any person is, read as ``frames`` are; None where nobody
             says. It is of the raw pixels, and stays with the items whatever shows them.
     """
@@ -87,6 +90,8 @@ class ClipSet:
     name: str
     fingerprint: str
     files: frozenset[str] = frozenset()
+    paths: Mapping[str, Path] = field(default_factory=dict)
+    films: Mapping[str, str] = field(default_factory=dict)
     people: Frames | None = None
 
     @classmethod

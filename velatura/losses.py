@@ -21,14 +21,17 @@ __all__ = [
     "feature_hinge",
     "info_nce",
     "nt_xent",
+    "pass_for_real",
     "preservation",
     "prior_divergence",
     "prior_entropy",
+    "r1",
     "reconstruction",
     "rms",
     "rms_penalty",
     "supervised",
     "suppression",
+    "tell_apart",
 ]
 
 Per = Literal["frame", "clip", "batch"]
@@ -332,3 +335,39 @@ def kept_error(kept: list[Float[Tensor, "b n"]], ratio: float) -> Float[Tensor, 
     """
     errors = [k.float().mean(1) - ratio**stage for stage, k in enumerate(kept, 1)]
     return torch.stack(errors).square().mean()
+
+
+def tell_apart(real: Float[Tensor, " n"], fake: Float[Tensor, " m"]) -> Float[Tensor, ""]:
+    """What a discriminator loses, in nats: cross-entropy on real and on drawn pictures, added.
+
+    At chance (all logits 0) it is 2 log 2.
+
+    Source: Goodfellow et al., 2014, https://arxiv.org/abs/1406.2661
+    """
+    return F.softplus(-real.float()).mean() + F.softplus(fake.float()).mean()
+
+
+def pass_for_real(fake: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    """What a generator loses, in nats: the non-saturating loss, -log of what it is believed.
+
+    Its slope does not die where a discriminator is sure, as that of log(1 - belief) does.
+
+    Source: Goodfellow et al., 2014, section 3, https://arxiv.org/abs/1406.2661
+    """
+    return F.softplus(-fake.float()).mean()
+
+
+def r1(real: Float[Tensor, " n"], pictures: Float[Tensor, "n ..."]) -> Float[Tensor, ""]:
+    """How steep a discriminator is at real pictures: half the squared slope, mean over N.
+
+        1/2 mean over n of  || d real_n / d pictures_n ||^2
+
+    Differentiable, so that it can be made small.
+
+    Args:
+        real: logits of ``pictures``, which require a gradient.
+
+    Source: Mescheder et al., 2018, Eq. 9, https://arxiv.org/abs/1801.04406
+    """
+    (slope,) = torch.autograd.grad(real.sum(), pictures, create_graph=True)
+    return slope.float().square().flatten(1).sum(1).mean() / 2

@@ -19,6 +19,10 @@ A grid file is a study file and, above its sections:
     method = { name = "penalty" }
     sweep = { bound = [0.1, 0.2] } # two rows, penalty_0.1 and penalty_0.2
 
+    [[rows]]
+    name = "novel"
+    from = "runs/{world}-{seed}"   # the run of each cell; without {seed} all seeds are of one
+
 A cell is the study of one world and seed. The folder of a sweep:
 
     WORLD-SEED/     the study of a cell
@@ -29,6 +33,7 @@ A cell is the study of one world and seed. The folder of a sweep:
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 import tomllib
@@ -43,12 +48,13 @@ from pydantic import Field
 
 from velatura import plugins, study
 from velatura.config import apply_sets, build, config, digest, fields, read_toml
+from velatura.data._seen import SEEN
 from velatura.errors import BadInput, Failure, unknown
-from velatura.experiment import DEFAULTS, SEEN, Section, learns, load_data, locked, train
+from velatura.experiment import DEFAULTS, Section, learns, load_data, locked, resolve, train
 from velatura.jobs import Event, Job, sentence, tell
 from velatura.jobs import run as run_jobs
-from velatura.metrics import mean_interval
-from velatura.study import RAW, Study, resolve_study
+from velatura.report.records import made_by, over_anonymizers
+from velatura.study import RAW, Row, Study, resolve_study
 from velatura.training import checkpoint
 
 __all__ = ["Cell", "Grid", "State", "carry_out", "cells_of", "over_seeds", "resolve_grid", "state"]
@@ -108,6 +114,9 @@ class Grid:
         rows = []
         for row in values["rows"]:
             name = _name(row)
+            if "from" in row:  # of the world that trains the others, too
+                given = str(row["from"]).replace("{seed}", str(seed))
+                row["from"] = given.replace("{world}", home.name)
             if world.rows and name not in (RAW, *world.rows):
                 continue
             if _learns(row):
@@ -166,6 +175,12 @@ def resolve_grid(values: Mapping[str, Any], sets: Sequence[str] = ()) -> Grid:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise BadInput("rows: expected a list of tables, each [[rows]] with a method.")
     values["rows"] = [one for i, row in enumerate(rows) for one in _written_out(row, f"rows[{i}]")]
+    for i, row in enumerate(values["rows"]):
+        if strange := {*re.findall(r"{[^}]*}?", str(row.get("from", "")))} - {"{seed}", "{world}"}:
+            raise BadInput(
+                f"rows[{i}].from: expected the placeholders {{seed}} and {{world}} or none, got "
+                f"{', '.join(sorted(strange))}."
+            )
     _check_worlds(worlds, values["rows"])
     if equal.steps or equal.seconds:
         for row in filter(_learns, values["rows"]):
@@ -273,6 +288,7 @@ class Cell:
     Attributes:
         lacks: rows that are not in the study, as no step of them could be timed; and why.
         source: the folder of the cell that trains its rows, where it does not.
+        home: the study of that cell.
     """
 
     world: str
@@ -281,6 +297,7 @@ class Cell:
     study: Study
     lacks: dict[str, str] = field(default_factory=dict)
     source: Path | None = None
+    home: Study | None = None
 
     @property
     def name(self) -> str:
@@ -298,12 +315,14 @@ class State:
         measured: names of rows.
         failed: names of rows, and why.
         left: names of rows.
+        other: names of rows that are there, and were trained otherwise than the cell says.
     """
 
     kind: Literal["done", "failed", "begun", "missing", "other"]
     measured: tuple[str, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
     left: tuple[str, ...] = ()
+    other: tuple[str, ...] = ()
 
     def values(self) -> dict[str, Any]:
         """For JSON."""
@@ -322,14 +341,16 @@ def cells_of(grid: Grid, out: Path, only: Sequence[str] = ()) -> list[Cell]:
         BadInput: what a study's check raises, or no such cell.
     """
     steps, lacks = _equalled(grid, out)
+    made = {(w.name, s): grid.study(w, s, steps) for s in grid.seeds for w in grid.worlds}
     cells = [
         Cell(
             world.name,
             seed,
             out / f"{world.name}-{seed}",
-            grid.study(world, seed, steps),
+            made[world.name, seed],
             {n: why for n, why in lacks.items() if not world.rows or n in world.rows},
             out / f"{world.trained}-{seed}" if world.trained else None,
+            made.get((world.trained, seed)),
         )
         for seed in grid.seeds
         for world in grid.worlds
@@ -349,6 +370,8 @@ def state(cell: Cell) -> State:
         return State("missing", (), dict(cell.lacks), names)
     if not study.admits(resolve_study(read_toml(file)), cell.study):
         return State("other")
+    if other := tuple(row.name for row in cell.study.rows if not _made_as_said(cell, row)):
+        return State("other", other=other)
     failed = {**_broken_rows(cell), **cell.lacks}
     cfg = cell.study.evaluation
     measured = tuple(
@@ -363,6 +386,24 @@ def state(cell: Cell) -> State:
     if left or not {*measured} <= {row["name"] for row in _summary(cell).get("rows", [])}:
         return State("begun", measured, failed, left)
     return State("failed" if failed else "done", measured, failed)
+
+
+def _made_as_said(cell: Cell, row: Row) -> bool:
+    """Whether a trained row that is in a cell's folder is the one that the cell means.
+
+    Trained here, or in the cell that trains its rows, by the configuration that lies beside its
+    weights; from elsewhere, by the weights. One that is not there yet will be.
+    """
+    there = cell.folder / "methods" / row.name
+    if row.source:
+        ours, theirs = (folder / "anonymizer.safetensors" for folder in (there, row.source))
+        both = ours.exists() and theirs.exists()
+        return not both or ours.read_bytes() == theirs.read_bytes()
+    if not learns(row.run) or not (there / "config.toml").exists():
+        return True
+    rows = (cell.home or cell.study).rows
+    said = next((other.run for other in rows if other.name == row.name), row.run)
+    return resolve(read_toml(there / "config.toml")).science() == said.science()
 
 
 def _summary(cell: Cell) -> dict[str, Any]:
@@ -390,6 +431,66 @@ def _broken_rows(cell: Cell) -> dict[str, str]:
     if RAW in rows:  # the others are measured against it
         return {row.name: rows[RAW] for row in cell.study.rows}
     return rows
+
+
+PLACES = ("cache", "workers", "root", "annotations")  # of [data]: where it lies, not what it is
+
+
+def compare(file: Path, folder: Path) -> Callable[[str, int, Mapping[str, Any]], str]:
+    """What tells of records whether they are what a grid file says; a ``records.Check``."""
+    grid = resolve_grid(read_toml(file))
+    steps, _ = _equalled(grid, folder)
+    worlds = {world.name: world for world in grid.worlds}
+
+    def differs(world: str, seed: int, summary: Mapping[str, Any]) -> str:
+        if world not in worlds:
+            return "the grid has no such world"
+        try:
+            ours = grid.study(worlds[world], seed, steps)
+            values = dict(summary.get("config") or {})
+            values["rows"] = [
+                {key: value for key, value in row.items() if key != "from"}
+                for row in values.get("rows", [])
+            ]
+            return difference(ours, resolve_study(values))
+        except BadInput as error:
+            return str(error).removesuffix(".")
+
+    return differs
+
+
+def difference(said: Study, measured: Study) -> str:
+    """In what a measured study is not the one that a grid says, "" in nothing.
+
+    Neither its title and services count, nor where its data lies; it may lack rows.
+    """
+    ours, theirs = _flat(_compared(said)), _flat(_compared(measured))
+    rows = {row.name for row in said.rows}
+    if more := [row.name for row in measured.rows if row.name not in rows]:
+        return f"it has the row {more[0]}, and the grid has not"
+    lacks = {("rows", name) for name in rows - {row.name for row in measured.rows}}
+    for key in [*theirs, *ours]:
+        if key[:2] in lacks or (key in ours and key in theirs and ours[key] == theirs[key]):
+            continue
+        one, other = (json.dumps(of[key]) if key in of else "nothing" for of in (theirs, ours))
+        return f"{'.'.join(key)} is {one}, the grid says {other}"
+    return ""
+
+
+def _compared(made: Study) -> dict[str, Any]:
+    """What is the same in all repetitions of a study."""
+    values = made.science()
+    for key in {"data", "private"} & {*values}:
+        values[key] = {k: v for k, v in values[key].items() if k not in PLACES}
+    return {**values, "rows": {row["name"]: row for row in values["rows"]}}
+
+
+def _flat(values: Mapping[str, Any], at: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """A table of tables as one, by the path of each value."""
+    found: dict[tuple[str, ...], Any] = {}
+    for key, value in values.items():
+        found |= _flat(value, (*at, key)) if isinstance(value, Mapping) else {(*at, key): value}
+    return found
 
 
 # Equal seconds -------------------------------------------------------------------------------
@@ -598,7 +699,7 @@ def _take_trained(cell: Cell) -> None:
     if cell.source is None:
         return
     for row in cell.study.rows:
-        if not learns(row.run):
+        if not learns(row.run) or row.source:
             continue
         source, to = (folder / "methods" / row.name for folder in (cell.source, cell.folder))
         product = source / "anonymizer.safetensors"
@@ -625,6 +726,11 @@ def _refuse_others(cells: Iterable[Cell]) -> dict[str, State]:
     for cell in cells:
         states[cell.name] = state(cell)
         if states[cell.name].kind == "other":
+            if other := states[cell.name].other:
+                raise BadInput(
+                    f"{cell.folder} holds {', '.join(other)}, trained otherwise or elsewhere than "
+                    "the grid says now; name another folder with --out, or remove this one."
+                )
             raise BadInput(
                 f"{cell.folder} holds a study of another configuration; name another folder with "
                 "--out. A grid may gain rows; it may not change them, or lose them."
@@ -709,6 +815,12 @@ def summarize(
         mine = [cell for cell in cells if cell.world == world.name]
         found = [summary for cell in mine if (summary := _summary(cell))]
         rows = over_seeds(found)
+        same = [row["name"] for row in rows if row["anonymizers"] < row["examinations"]]
+        for about in listed:
+            if about["world"] == world.name and (
+                one := [n for n in about["measured"] if n in same]
+            ):
+                about["one_anonymizer"] = one
         for row in rows:
             row["failed"] = [c.seed for c in mine if row["name"] in states[c.name].failed]
         known = {row["name"] for row in rows}
@@ -725,8 +837,9 @@ def over_seeds(summaries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     Returns:
         ``name``, ``method``, ``n`` and, for U, L, top1, cmap, static_L and train_seconds, where
-        any seed has one: the mean, and its 95 % interval over seeds (``U_interval``; None for
-        one seed). ``n`` counts the summaries that have the row.
+        any seed has one: the mean, and its 95 % interval over anonymizers (``U_interval``; None for
+        one). ``examinations`` counts the summaries that have the row; ``n``, and ``anonymizers``,
+        the anonymizers that they are of: as many, unless one is examined at several seeds.
     """
     rows: dict[str, list[tuple[Mapping[str, Any], Mapping[str, Any]]]] = {}
     for summary in summaries:
@@ -734,10 +847,21 @@ def over_seeds(summaries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             rows.setdefault(row["name"], []).append((row, summary))
     table = []
     for name, found in rows.items():
-        line: dict[str, Any] = {"name": name, "method": found[0][0]["method"], "n": len(found)}
+        whose = [made_by(summary, name) for _, summary in found]
+        count = len({*whose})
+        line: dict[str, Any] = {
+            "name": name, "method": found[0][0]["method"], "n": count, "anonymizers": count,
+            "examinations": len(found),
+        }  # fmt: skip
         for key in ("U", "L", "top1", "cmap", "static_L", "train_seconds"):
-            values = [value for pair in found if (value := _figure(*pair, key)) is not None]
-            line[key], line[f"{key}_interval"] = mean_interval(values) if values else (None, None)
+            values = [
+                (made, value)
+                for made, pair in zip(whose, found, strict=True)
+                if (value := _figure(*pair, key)) is not None
+            ]
+            line[key], line[f"{key}_interval"] = (
+                over_anonymizers(values)[:2] if values else (None, None)
+            )
         table.append(line)
     return table
 

@@ -21,6 +21,7 @@ READS = {
     "blur": True,
     "external": True,  # of a tool that nobody knows
     "frame": True,
+    "gan": False,
     "maskout": False,
     "none": True,
     "pixelate": True,
@@ -33,9 +34,11 @@ CASES = [
     ("frame", {"model": "pixelate"}),
     ("frame", {"model": "light"}),
     ("external", {}),
+    ("gan", {}),
+    ("gan", {"histogram": True}),
     ("none", {}),
 ]
-IDS = [f"{name} {' '.join(values.values())}".strip() for name, values in CASES]
+IDS = [f"{name} {' '.join(map(str, values.values()))}".strip() for name, values in CASES]
 
 
 def picture(seed: int = 0) -> np.ndarray:
@@ -74,6 +77,8 @@ def made(tmp_path, request) -> RegionAnonymizer:
     if name == "external":
         Image.fromarray(255 - picture()).save(tmp_path / "a.png")
         values = {"folder": str(tmp_path)}
+    if name == "gan":
+        values = {**values, "model": str(request.getfixturevalue("gan_file"))}
     return setup({"method": {"name": name, **values}}).anonymizer()
 
 
@@ -189,6 +194,8 @@ def test_wrong_names_and_values_are_one_sentence():
         setup({"method": {"name": "pixelate", "cell": 3}})
     with pytest.raises(BadInput, match="silhouette shows motion, and images have none"):
         setup({"method": {"name": "frame", "model": "silhouette"}}).anonymizer()
+    with pytest.raises(BadInput, match="gan draws with a network of yours: name the file"):
+        setup({"method": {"name": "gan"}}).anonymizer()
     with pytest.raises(BadInput, match="There is no folder '' of images"):
         setup({"method": {"name": "external"}}).anonymizer()
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from velatura import cli
 from velatura.cli.impact import anonymize as command
+from velatura.impact import people as room
 
 
 @pytest.fixture
@@ -99,10 +100,11 @@ def test_the_list_of_methods(run):
     code, out, _ = run("--list")
     names = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
     assert (code, names) == (
-        0, ["blur", "external", "frame", "maskout", "none", "pixelate", "removal"],
+        0, ["blur", "external", "frame", "gan", "maskout", "none", "pixelate", "removal"],
     )  # fmt: skip
     assert "pixelate  Each cell of a region in its mean colour.\n" in out
     assert "          settings: method.level, method.cells\n" in out
+    assert "gan       Somebody else is drawn, by a network that you trained on crops" in out
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_the_list_of_methods(run):
         (
             "--data coco --out out --method blurr",
             "No method named 'blurr'. Did you mean 'blur'? Available: blur, external, frame, "
-            "maskout, none, pixelate, removal.",
+            "gan, maskout, none, pixelate, removal.",
         ),
         (
             "--data coco --out out --region hand",
@@ -128,7 +130,12 @@ def test_the_list_of_methods(run):
             "--data coco --out out --method removal --level high",
             "Unknown key method.level. Known keys: radius.",
         ),
-        ("--data coco --out out --model light", "--model goes with --method frame."),
+        ("--data coco --out out --model light", "--model goes with --method frame or gan."),
+        (
+            "--data coco --out out --method gan",
+            "gan draws with a network of yours: name the file that `velatura impact train-gan` "
+            "wrote, as method.model or by --model.",
+        ),
         ("--data coco --out out --external x", "--external goes with --method external."),
         (
             "--data coco --out out --set regions.dilat=1",
@@ -162,8 +169,11 @@ def test_the_commands_of_the_page_run(run, tmp_path, monkeypatch, root):
     formats.wider(Path("wider"))
     people = tiny.make(Path("crowdpose"))
     (people / "annotations/tiny_train.json").rename(people / "annotations/crowdpose_train.json")
+    room.make(room.Config(train=2, val=1, size=48), Path("people"))
     lines = re.findall(r"^velatura impact anonymize (.*)$", page, re.M)
-    assert len(lines) == 10
+    # Those that want a network are in test_train_gan.py.
+    lines = [line for line in lines if "--method gan" not in line]
+    assert len(lines) == 15
     for line in lines:
         # Where a set has two files, both are there; else one, so that none need be named.
         both = Path("coco/annotations/instances_train.json")
@@ -176,4 +186,6 @@ def test_the_commands_of_the_page_run(run, tmp_path, monkeypatch, root):
         both.unlink(missing_ok=True)
         keypoints.unlink(missing_ok=True)
     made = {"coco-blur", "coco-faces", "coco-masked", "faces.json", "coco-mine", "trial.png"}
+    arms = {"original", "aligned", "misaligned", "blur", "maskout"}
+    assert {path.name for path in Path("arms").iterdir()} == arms
     assert {path.name for path in Path().iterdir()} >= made

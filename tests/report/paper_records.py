@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from velatura import sweep
+from velatura.config import read_toml
+
 ROWS = ("raw", "vita", "spact", "penalty_0.05", "penalty_0.1", "penalty_0.2", "penalty_0.3")
 
 
@@ -36,12 +39,28 @@ def summary(seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write(records: Path, world: str = "w0", seeds: tuple[int, ...] = (0, 1, 2)) -> Path:
-    """``records/comparison/WORLD-SEED``, with curves and pictures, as a sweep leaves them."""
+def write(
+    records: Path,
+    world: str = "w0",
+    seeds: tuple[int, ...] = (0, 1, 2),
+    grid: Path | None = None,
+) -> Path:
+    """``records/comparison/WORLD-SEED``, with curves and pictures, as a sweep leaves them.
+
+    Args:
+        grid: the file whose cells they are said to be of.
+    """
+    configs = {}
+    if grid:
+        said = sweep.resolve_grid(read_toml(grid))
+        (of,) = [one for one in said.worlds if one.name == world]
+        configs = {seed: said.study(of, seed, {}).values() for seed in seeds}
     for seed in seeds:
         folder = records / "comparison" / f"{world}-{seed}"
         folder.mkdir(parents=True)
-        (folder / "summary.json").write_text(json.dumps(summary(seed)))
+        made = summary(seed)
+        made["config"] = configs.get(seed, made["config"])
+        (folder / "summary.json").write_text(json.dumps(made))
         pictures = {name: np.full((6, 4, 8, 8, 3), 20 * k, np.uint8) for k, name in enumerate(ROWS)}
         labels = np.array(["wave", "sit_down", "kick", "punch", "walk", "clap"])
         np.savez(folder / "sheet.npz", labels=labels, **pictures)

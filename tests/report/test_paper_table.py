@@ -58,6 +58,21 @@ def test_the_mean_and_its_interval_over_seeds(root: Path, records: Path):
     assert vita["pa_hmdb51_top1"] == Cell(published=published(1, "vita", "pa_hmdb51_top1"))
 
 
+def test_one_anonymizer_at_all_seeds_counts_once(root: Path, tmp_path: Path):
+    paper_records.write(tmp_path)
+    for path in tmp_path.rglob("summary.json"):
+        one = json.loads(path.read_text())
+        one["rows"][1]["anonymizer"] = "0123456789ab"
+        path.write_text(json.dumps(one))
+    found = table(root, tmp_path, "1")
+    cell = cells(found, "vita")["ucf101_top1"]
+    assert (cell.value, cell.low, cell.seeds, cell.anonymizers) == (85.0, None, (0, 1, 2), 1)
+    assert cells(found, "spact")["ucf101_top1"].anonymizers == 3
+    text = render(found, "text")
+    assert re.search(r"^VITA +1 +85\.0 ", text, re.M)
+    assert re.search(r"^SPACT +2–3 ", text, re.M) or re.search(r"^SPACT +3 ", text, re.M)
+
+
 def test_what_stands_above_the_rows(root: Path, records: Path):
     """Chance; F1 of a constant yes is the mean of 2p/(1+p): of 2/3 and 0.4; the action's table."""
     found = table(root, records, "1")
@@ -283,8 +298,58 @@ def test_csv_and_json_hold_every_number(root: Path, records: Path):
 # ---------------------------------------------------------------------------------- the command
 
 
-def test_the_command(root: Path, records: Path, monkeypatch: pytest.MonkeyPatch):
+GRID = Path("experiments", "grids", "comparison.toml")
+
+
+def test_a_record_of_another_configuration_is_not_shown(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its cells are as if it were not there; what is aside, such as a title, is aside."""
     monkeypatch.chdir(root)
+    paper_records.write(tmp_path, seeds=(0, 1), grid=GRID)
+
+    def change(seed: int, section: str, **values: Any) -> None:
+        path = tmp_path / "comparison" / f"w0-{seed}" / "summary.json"
+        made = json.loads(path.read_text())
+        made["config"][section] |= values
+        made["config"]["title"] = "Another title"
+        made["config"]["rows"] = made["config"]["rows"][:5]  # the grid has gained some since
+        path.write_text(json.dumps(made))
+
+    change(0, "loop", device="cuda", save_every=7)
+    change(1, "data", cache="elsewhere")
+    words = ["table", "1", "--records", str(tmp_path), "--format", "json"]
+    found = json.loads(tiny.main(*words)[1])
+    assert found["others"] == {}
+    vita = next(line for line in found["lines"] if line["row"] == "vita")
+    assert vita["cells"][0]["seeds"] == [0, 1]
+    change(1, "evaluation", epochs=77)
+    code, out, err = tiny.main(*words)
+    found = json.loads(out)
+    assert (code, err) == (0, "")
+    assert list(found["others"]) == ["w0-1"]
+    assert re.match(r"evaluation\.epochs is 77, the grid says \d+$", found["others"]["w0-1"])
+    vita = next(line for line in found["lines"] if line["row"] == "vita")
+    assert (vita["cells"][0]["value"], vita["cells"][0]["seeds"]) == (84.0, [0])
+    fills = (
+        "velatura sweep experiments/grids/comparison.toml --only w0/1 --out runs/again/comparison"
+    )
+    assert "whose record is of something else" in found["missing"][fills]
+    change(0, "data", train_people=3)
+    code, out, _ = tiny.main(*words[:-2])
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if line.startswith("Not shown")]
+    assert re.match(
+        r"Not shown, as the grid says otherwise now: w0-0 \(data\.train_people is 3, the grid says "
+        r"\d+\); w0-1 \(evaluation\.epochs is 77, .*\)\.$",
+        line,
+    )
+    assert re.search(r"^VITA +— ", out, re.M)
+
+
+def test_the_command(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(root)
+    records = paper_records.write(tmp_path, grid=GRID)
     words = ["table", "1", "--records", str(records)]
     assert tiny.main(*words) == (0, render(fill("1", records=records), "text"), "")
     code, out, _ = tiny.main("table", "--list")
@@ -300,7 +365,7 @@ def test_the_command(root: Path, records: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_commands_of_the_page(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """In order, away from the repository but with its files; a sweep says what it would do."""
     (tmp_path / "experiments").symlink_to(root / "experiments")
-    paper_records.write(tmp_path / "runs")
+    paper_records.write(tmp_path / "runs", grid=root / GRID)
     monkeypatch.chdir(tmp_path)
     page = (root / "docs" / "tables.md").read_text()
     blocks = re.findall(r"^```\n(.*?)^```", page, re.M | re.S)

@@ -116,6 +116,70 @@ def test_the_figures_of_a_new_study():
     assert found["attributes"]["skin_color"]["ap_gain"] == 0.5
 
 
+def test_what_was_held_out_is_marked(schema: Draft202012Validator):
+    summary = studies.new()
+    found = of(summary)
+    assert "(held out)" not in model_card(found)
+    summary["rows"][2]["attributes"]["face"]["held_out"] = True
+    found = of(summary)
+    schema.validate(found)
+    assert [name for name, e in found["attributes"].items() if "held_out" in e] == ["face"]
+    card = model_card(found)
+    assert f"| {code('face')} (held out) |" in card
+    assert f"| {code('skin_color')} |" in card
+    assert "Held out: no training of this study was told it" in card
+    assert f"| {code('face')} (held out of training) |" in dpia(found)
+
+
+RUN = """
+seed = 11
+[data]
+name = "ucf101"
+root = "/somewhere/else"
+[batches]
+batch = 24
+[target]
+name = "r3d_18"
+[method]
+name = "constrained"
+steps = 7
+"""
+
+
+def test_a_row_from_elsewhere_has_its_own_training(tmp_path: Path, schema: Draft202012Validator):
+    """The card says how that run was trained, not how this study would train."""
+    summary = studies.new()
+    summary["config"]["rows"][0]["from"] = "runs/there"
+    folder = saved(tmp_path / "study", summary)
+    write_card(folder, "mine", tmp_path / "unknown")
+    text = (tmp_path / "unknown" / "model_card.md").read_text()
+    training = text.partition("## Training")[2].partition("\n## ")[0]
+    assert "It was trained elsewhere" in training
+    assert "batch = 8" not in training
+    assert "| seed" not in training
+    run = folder / "methods" / "mine" / "config.toml"
+    run.parent.mkdir(parents=True)
+    run.write_text(RUN)
+    write_card(folder, "mine", tmp_path / "known")
+    text = (tmp_path / "known" / "model_card.md").read_text()
+    training = text.partition("## Training")[2].partition("\n## ")[0]
+    for said in ("batch = 24", 'name = "r3d_18"', "steps = 7", 'seed = 11, data = "ucf101"'):
+        assert said in training
+    assert "batch = 8" not in training
+    assert "somewhere" not in text
+    found = json.loads((tmp_path / "known" / "eval.json").read_text())
+    schema.validate(found)
+    assert found["trained_elsewhere"] is True
+    assert found["training"]["run"] == {"seed": 11, "data": "ucf101"}
+    # The study's own training, though its run's file lies there as well: nothing is said twice.
+    given = summary["config"]
+    same = {key: given.get(key) for key in ("data", "batches", "target")}
+    same["data"] = {**given["data"], "root": "moved"}
+    found = evaluation(summary, choose(summary, "mine"), None, same)
+    assert found["trained_elsewhere"] is False
+    assert found["training"] == {"batches": {"batch": 8}, "target": given["target"]}
+
+
 @pytest.mark.parametrize(
     ("L", "cmap", "said"),
     [

@@ -1,5 +1,6 @@
 """The parts of the page: what each says of a run's numbers, and of what a run does not have."""
 
+import copy
 import json
 import re
 from pathlib import Path
@@ -9,8 +10,9 @@ import pytest
 from fake_run import ATTRIBUTES, ROWS
 
 from velatura.report.effort import curves, effort, points, verdict
-from velatura.report.figures import MAX_POINTS, trade_off
+from velatura.report.figures import MAX_POINTS, attributes, trade_off
 from velatura.report.figures import curves as training_curves
+from velatura.report.findings import label
 from velatura.report.identity import identity
 from velatura.report.ladder import climb, excess, figure, ladder
 from velatura.report.markup import Cell, Row, Section, table
@@ -148,6 +150,27 @@ def test_the_excess_is_said(new, old):
     assert "is a weak one" in excess(old, blur)
     assert "no action-only floor" in excess({**old, "floor": None}, blur)
     assert excess(old, {"name": "x"}) == ""
+
+
+def test_what_was_held_out_is_marked_in_every_table(new):
+    """Beside its name: in bars, in both tables of the ladder, and where rows are compared."""
+    marked = copy.deepcopy(new)
+    names = list(marked["rows"][1]["attributes"])
+    for row in marked["rows"]:
+        row["attributes"][names[0]]["held_out"] = True
+    called, other = f"{label(names[0])} (held out)", label(names[1])
+    section, panels = ladder(marked)
+    body = section.body
+    # Of each row a heading and a line of more measures; and the panel of the one that is shown.
+    assert body.count(f">{called}<") == 2 * len(panels) + 1
+    assert f">{other}<" in body
+    assert f">{other} (held out)<" not in body
+    assert "no training of this study was told" in body
+    assert [p["title"] for p in panels[-1][1:3]] == [called, other]
+    for trace in attributes(marked)["data"]:
+        assert called in trace["y"]
+        assert other in trace["y"]
+    assert "(held out)" not in ladder(new)[0].body
 
 
 def test_further_measures_only_where_they_are(new, old):

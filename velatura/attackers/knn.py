@@ -31,7 +31,7 @@ from velatura.models import efficientnet_lite0
 from velatura.training.batches import Config as Window
 from velatura.training.players import prepare
 
-__all__ = ["Config", "fit", "network"]
+__all__ = ["Config", "fit", "network", "pretrained"]
 
 SIDE = 16  # of the averaged picture, pixels
 
@@ -53,11 +53,15 @@ class Config:
 
 def network(cfg: Config, outputs: int) -> nn.Module:
     """Clips (B, T, C, H, W) in [0, 1] to logits (B, outputs); all 0 until :func:`fit`."""
-    kind = cfg.features
-    if kind == "auto":
-        kind = "pixels" if find_spec(efficientnet_lite0.WHEEL) is None else "imagenet"
-    seen = Pixels() if kind == "pixels" else ImageNet(cfg.frames)
+    seen = ImageNet(cfg.frames) if pretrained(cfg) else Pixels()
     return Neighbours(seen, outputs, cfg.neighbours)
+
+
+def pretrained(cfg: Config) -> bool:
+    """True where clips are compared by features that were learnt elsewhere."""
+    if cfg.features == "auto":
+        return find_spec(efficientnet_lite0.WHEEL) is not None
+    return cfg.features == "imagenet"
 
 
 def fit(

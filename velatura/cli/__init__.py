@@ -2,8 +2,8 @@
 
 ``train.py`` holds one function named ``train``: its docstring is the help, its annotated
 parameters are the options, and everything heavy is imported inside its body. A name that
-begins with an underscore is not a verb. A folder is a verb whose files are its verbs: its
-``__init__.py`` holds the function that explains it.
+begins with an underscore is not a verb; one inside a name is typed as a hyphen. A folder is a verb
+whose files are its verbs: its ``__init__.py`` holds the function that explains it.
 
 Exit codes: 0 done; 2 something to mend in the command or its files (``BadInput``); 1 it
 broke while running; 130 interrupted. Errors are one sentence on stderr; ``--debug``,
@@ -41,13 +41,14 @@ __all__ = ["load", "main", "verbs"]
 def verbs(folder: str = "") -> list[str]:
     """The files of this folder; or of one in it, where ``folder`` is one."""
     places = [f"{place}/{folder}" for place in __path__]
-    return sorted(m.name for m in iter_modules(places) if not m.name.startswith("_"))
+    names = (m.name for m in iter_modules(places) if not m.name.startswith("_"))
+    return sorted(name.replace("_", "-") for name in names)
 
 
 def load(verb: str) -> Callable[..., None]:
     """The function behind a verb such as ``"train"`` or ``"impact anonymize"``: the one in its file
     that has the file's name."""
-    *_, name = words = verb.split()
+    *_, name = words = verb.replace("-", "_").split()
     function: Callable[..., None] = getattr(import_module(".".join(["velatura.cli", *words])), name)
     return function
 

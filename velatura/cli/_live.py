@@ -269,6 +269,9 @@ def show_sweep(
         for world, rows in summary["worlds"].items():
             if rows:
                 console.print(_over_seeds(world, rows))
+                for row in rows:
+                    if 0 < row["n"] < row.get("examinations", 0):
+                        console.print(_few(row), markup=False, soft_wrap=True)
     whole = True
     for name, state in board.states.items():
         for what, why in {**state.failed, "": board.errors.get(name)}.items():
@@ -393,10 +396,16 @@ def _cell_line(name: str, state: State, error: str = "") -> str:
     return f"{name}: {state.kind}; rows: {counted}."
 
 
+def _few(row: dict[str, Any]) -> str:
+    """A row of fewer anonymizers than seeds."""
+    what = "one anonymizer" if row["n"] == 1 else f"{row['n']} anonymizers"
+    return f"{row['name']}: {what}, examined at {row['examinations']} seeds."
+
+
 def _over_seeds(world: str, rows: list[dict[str, Any]]) -> Table:
-    """Rows of one world: means over seeds, with their 95 % intervals."""
+    """Rows of one world: means over anonymizers, with their 95 % intervals."""
     table = Table(title=world, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("Method", "Seeds", "Utility U", "Leakage L", "Failed"):
+    for heading in ("Method", "n", "Utility U", "Leakage L", "Failed"):
         table.add_column(heading, justify="left" if heading in ("Method", "Failed") else "right")
     for row in rows:
         cells = [label(row["name"]), str(row["n"])]

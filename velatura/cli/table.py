@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,7 +27,8 @@ def table(
 ) -> None:
     """Print a table of the paper: ours over seeds, from records, beside what it prints.
 
-    Nothing is trained. For a cell that is empty, the command that would fill it stands below.
+    Nothing is trained. For a cell that is empty, the command that would fill it stands below. A
+    record that is not of the grid's configuration is not shown, and named.
 
     Example:
 
@@ -44,5 +46,11 @@ def table(
         raise BadInput(f"Say which table: {', '.join(numbers(tables))}; --list names them.")
     if instance not in ("people", "paper"):
         raise unknown("instance", instance, ("people", "paper"))
-    found = fill(number, tables, records, "paper" if instance == "paper" else "people")
+
+    def check(grid: Path, folder: Path) -> Callable[[str, int, Mapping[str, Any]], str]:
+        from velatura.sweep import compare
+
+        return compare(grid, folder)
+
+    found = fill(number, tables, records, "paper" if instance == "paper" else "people", check)
     typer.echo(render(found, format_), nl=False)

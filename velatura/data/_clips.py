@@ -230,6 +230,8 @@ def load(listing: Listing, root: Path, cfg: ItemConfig, progress: Progress | Non
                 name=f"{listing.name}/{split}",
                 fingerprint=digest([actions, list(names), labels, [cfg.height, cfg.width]]),
                 files=frozenset(row.name for row in mine),
+                paths={row.name: root / row.path for row in mine},
+                films={row.name: row.group for row in mine},
                 people=Regions(store, root, people, paths, cfg.height, cfg.width)
                 if people
                 else None,

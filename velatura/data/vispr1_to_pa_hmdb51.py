@@ -126,6 +126,8 @@ def _frames(cfg: Config, train: ClipSet, progress: _clips.Progress | None) -> Cl
         name=train.name,
         fingerprint=digest([_digests(store, there), picked.numbers.tolist(), attributes.tolist()]),
         files=frozenset(video.name for video in there),
+        paths={video.name: root / video.path for video in there},
+        films={video.name: hmdb51.film(video.path) for video in there},
     )
 
 

@@ -31,15 +31,12 @@ import numpy as np
 
 from velatura.deploy.anonymizer import Anonymizer, scaled
 from velatura.errors import BadInput, Failure, unknown
+from velatura.onnx_file import LONGEST, metadata, read
 
 __all__ = ["PACKAGED", "PREFIX", "SCHEMA", "About", "Model", "packaged", "read_about"]
 
 SCHEMA = "velatura-model/1"
 PREFIX = "velatura."  # of the metadata's keys
-
-LARGEST = 2**30  # bytes of a file
-LONGEST = 2**18  # bytes of one entry of the metadata
-MOST = 2_000_000  # parts of a file that are looked at
 
 PIXELS = 1_500_000  # at once, in all frames or tiles side by side
 LEAST = 250_000  # of a tile: smaller ones are mostly margin
@@ -112,7 +109,7 @@ class Model(Anonymizer):
         precision = "bf16" if device == "openvino-bf16" else "f32"
         if device.startswith("openvino"):
             device, runtime = "cpu", "openvino"
-        content = _read(path)
+        content = read(path, "velatura export")
         self.about = read_about(content, str(path))
         self.name, self.card = self.about.name, self.about.card
         self.short = self.about.short_side if scale is None else scale
@@ -373,14 +370,10 @@ def read_about(content: bytes, what: str = "The file") -> About:
             not written by ``velatura export``, or by another version of it.
     """
     try:
-        found = _look_through(memoryview(content))
-    except (ValueError, IndexError, RecursionError):
-        raise _not_ours(what, "it is not ONNX, or damaged") from None
-    if found.outside:
-        raise _not_ours(what, "it refers to another file")
-    if found.foreign:
-        raise _not_ours(what, f"it wants operators of {found.foreign!r}")
-    entries = {k.removeprefix(PREFIX): v for k, v in found.entries.items() if k.startswith(PREFIX)}
+        found = metadata(content)
+    except ValueError as error:
+        raise _not_ours(what, str(error)) from None
+    entries = {k.removeprefix(PREFIX): v for k, v in found.items() if k.startswith(PREFIX)}
     if not entries or "schema" not in entries:
         raise _not_ours(what, "it has none of our metadata")
     if entries["schema"] != SCHEMA:
@@ -423,114 +416,5 @@ def _not_ours(what: str, why: str) -> BadInput:
     return BadInput(f"{what} is no anonymizer that `velatura export` wrote: {why}.")
 
 
-def _read(path: Path) -> bytes:
-    try:
-        if not path.is_file():
-            raise BadInput(
-                f"{path} is no file; `velatura export` writes one."
-                if path.exists()
-                else f"No model at {path}; `velatura export` writes one."
-            )
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise BadInput(f"{path} has {size / 2**30:.1f} GiB; a model has at most 1 GiB.")
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}.") from None
-
-
 def _line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:200]
-
-
-class _Found:
-    def __init__(self) -> None:
-        self.entries: dict[str, str] = {}
-        self.outside = False
-        self.foreign = ""
-        self.left = MOST
-
-
-# Message -> its fields that are looked into, by number, from onnx.proto3.
-PARTS = {
-    "model": {7: "graph", 14: "entry", 20: "training", 25: "function"},
-    "training": {1: "graph", 2: "graph"},
-    "function": {7: "node", 11: "attribute"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor", 2: "tensor"},
-    "tensor": {},
-}
-
-
-def _look_through(content: memoryview) -> _Found:
-    """Metadata, and what would reach outside the file: protocol buffers, read by hand.
-
-    Raises:
-        ValueError, IndexError: not such a file.
-    """
-    found = _Found()
-    _message("model", content, found, 0)
-    return found
-
-
-def _message(kind: str, content: memoryview, found: _Found, depth: int) -> None:
-    if depth > 64:
-        raise ValueError("too deep")
-    inner = PARTS[kind]
-    for number, value in _fields(content, found):
-        part = inner.get(number)
-        if kind == "tensor" and (number == 13 or (number == 14 and value != 0)):
-            found.outside = True  # external_data, data_location
-        elif kind == "node" and number == 7 and isinstance(value, memoryview):
-            domain = str(value[:100], "utf-8")
-            if domain not in ("", "ai.onnx"):
-                found.foreign = domain
-        elif part is None:
-            continue
-        elif not isinstance(value, memoryview):
-            raise ValueError("a number where a part is expected")
-        elif part == "entry":
-            if len(value) > LONGEST:
-                raise ValueError("metadata too long")
-            pair = {n: str(v, "utf-8") for n, v in _fields(value, found) if not isinstance(v, int)}
-            found.entries[pair.get(1, "")] = pair.get(2, "")
-        else:
-            _message(part, value, found, depth + 1)
-
-
-def _fields(content: memoryview, found: _Found) -> Iterator[tuple[int, int | memoryview]]:
-    """(number, value) of each field of a message; texts, bytes and messages are views."""
-    at = 0
-    while at < len(content):
-        found.left -= 1
-        if found.left < 0:
-            raise ValueError("too many parts")
-        key, at = _varint(content, at)
-        wire, size = key & 7, 0
-        if wire == 0:
-            value, at = _varint(content, at)
-            yield key >> 3, value
-            continue
-        if wire == 2:
-            size, at = _varint(content, at)
-        elif wire in (1, 5):
-            size = 8 if wire == 1 else 4
-        else:
-            raise ValueError("an unknown kind of field")
-        if at + size > len(content):
-            raise ValueError("cut off")
-        yield key >> 3, content[at : at + size]
-        at += size
-
-
-def _varint(content: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = content[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-    raise ValueError("a number too long")

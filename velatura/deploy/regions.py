@@ -69,8 +69,9 @@ class Counts:
 
 
 def fills() -> list[str]:
-    """What a region can be filled with: the four of this file, and velatura/regions."""
-    return [*FILLS, *sorted(set(shared.names()) - set(FILLS))]
+    """What a region can be filled with: the four of this file, and velatura/regions but for what
+    wants a file of its own."""
+    return [*FILLS, *sorted(set(shared.names()) - {*FILLS, "gan"})]
 
 
 class Regions(Anonymizer):

@@ -43,7 +43,7 @@ from velatura.models._parts import FrameAnonymizer
 from velatura.study import resolve_study
 from velatura.training import checkpoint
 
-__all__ = ["Exported", "Source", "card_of", "export", "find", "margin_of"]
+__all__ = ["Exported", "Source", "card_of", "clean", "export", "find", "margin_of"]
 
 OPSET = 18
 DIFFER = 0.001  # share of bytes that may differ from eager, by one level
@@ -489,6 +489,11 @@ def _translate(network: nn.Module, stride: int, name: str) -> Any:
             raise BadInput(
                 f"{name} cannot be translated to ONNX: {type(root).__name__}: {reason[:200]}."
             ) from error
+    return clean(program)
+
+
+def clean(program: Any) -> Any:
+    """What was exported as an ``onnx.ModelProto`` without a trace of this machine."""
     assert program is not None
     model = program.model_proto
     model.producer_name, model.producer_version = "velatura", version("velatura")

@@ -32,6 +32,7 @@ class Instance:
         rle: ``size`` (height, width) and ``counts``, in place of polygons.
         crowd: whether it stands for a group.
         keypoints: (K, 3) x, y and 0 unknown, 1 hidden, 2 visible; None where there are none.
+        area: pixels, as the file says; None where it does not.
     """
 
     id: int | str
@@ -41,6 +42,7 @@ class Instance:
     rle: Mapping[str, Any] | None = None
     crowd: bool = False
     keypoints: np.ndarray | None = None
+    area: float | None = None
 
 
 class Entry(NamedTuple):
@@ -100,22 +102,24 @@ def dataset(
     images: Path,
     contents: Mapping[str, Any],
     documents: Mapping[Path, Path | bytes],
-    categories: Sequence[str] = (),
+    categories: Sequence[str] | None = (),
 ) -> Dataset:
     """Check what files of annotations say, and bring them together.
 
     Args:
         contents: file to what it holds; names are for messages.
         documents: as ``Dataset`` has them.
-        categories: names; () is person, or face where there are faces and no persons.
+        categories: names; () is person, or face where there are faces and no persons; None is all.
 
     Raises:
         BadInput: a file that is not in COCO's form, in a sentence that names the place; a category
             that no file has.
     """
-    names = {c["name"] for where, content in contents.items() for c in _categories(where, content)}
+    several = (_categories(where, content) for where, content in contents.items())
+    names = list(dict.fromkeys(str(c["name"]) for found in several for c in found))
     faces = "face" in names and "person" not in names
-    chosen = tuple(categories) or (("face",) if faces else ("person",))
+    usual = ("face",) if faces else ("person",)
+    chosen = tuple(names if categories is None else categories or usual)
     for name in chosen:
         if name not in names:
             raise unknown("category", name, names)
@@ -123,8 +127,8 @@ def dataset(
     points: dict[str, tuple[str, ...]] = {}
     for where, content in contents.items():
         for category in _categories(where, content):
-            if category.get("keypoints") and category["name"] in chosen:
-                points[category["name"]] = tuple(map(str, category["keypoints"]))
+            if category.get("keypoints") and str(category["name"]) in chosen:
+                points[str(category["name"])] = tuple(map(str, category["keypoints"]))
         for entry in _entries(where, content, chosen):
             known = entries.get(entry.name)
             entries[entry.name] = entry if known is None else _united(where, known, entry)
@@ -239,9 +243,11 @@ def _instance(at: str, annotation: dict[str, Any], category: str) -> Instance:
         polygons = tuple(np.array(polygon, np.float64) for polygon in shape if polygon) or None
     elif shape is not None:
         raise BadInput(f"{at}: segmentation must be polygons or runs, got {shape!r:.60}.")
-    return Instance(
-        annotation["id"], category, box, polygons, rle, bool(annotation.get("iscrowd")), keypoints
-    )
+    area = annotation.get("area")
+    if area is not None and not _numbers([area]):
+        raise BadInput(f"{at}: area must be a number of pixels, got {area!r:.60}.")
+    crowd = bool(annotation.get("iscrowd"))
+    return Instance(annotation["id"], category, box, polygons, rle, crowd, keypoints, area)
 
 
 def _numbers(values: Any) -> bool:
@@ -266,6 +272,8 @@ def _united(where: str, one: Entry, other: Entry) -> Entry:
                 first = replace(first, polygons=instance.polygons, rle=instance.rle)
             if first.keypoints is None:
                 first = replace(first, keypoints=instance.keypoints)
+            if first.area is None:
+                first = replace(first, area=instance.area)
             instance = first
         known[key] = instance
     return one._replace(size=one.size or other.size, instances=tuple(known.values()))

@@ -28,7 +28,7 @@ def read(
     root: Path,
     annotations: Sequence[Path] = (),
     images: Path | None = None,
-    categories: Sequence[str] = (),
+    categories: Sequence[str] | None = (),
 ) -> Dataset:
     """A data set of one of ``FORMATS``.
 
@@ -36,7 +36,7 @@ def read(
         root: its folder.
         annotations: files; by default the only one where they usually lie.
         images: the folder of images, where it is none of the usual.
-        categories: names; () is person, or face.
+        categories: names; () is person, or face; None is all.
 
     Raises:
         BadInput: nothing there, or what is there cannot be used.
@@ -60,7 +60,7 @@ def read(
 
 
 def _coco(
-    root: Path, files: Sequence[Path], images: Path | None, categories: Sequence[str]
+    root: Path, files: Sequence[Path], images: Path | None, categories: Sequence[str] | None
 ) -> Dataset:
     contents = {path: parsed(path) for path in files}
     documents: dict[Path, Path | bytes] = {_below(root, path): path for path in files}
@@ -70,7 +70,7 @@ def _coco(
 
 
 def _crowdpose(
-    root: Path, files: Sequence[Path], images: Path | None, categories: Sequence[str]
+    root: Path, files: Sequence[Path], images: Path | None, categories: Sequence[str] | None
 ) -> Dataset:
     contents = {str(path): parsed(path) for path in files}
     folder = images or _images(root, files[0], next(iter(contents.values())))
@@ -86,7 +86,7 @@ def _crowdpose(
 
 
 def _widerface(
-    root: Path, files: Sequence[Path], images: Path | None, categories: Sequence[str]
+    root: Path, files: Sequence[Path], images: Path | None, categories: Sequence[str] | None
 ) -> Dataset:
     if len(files) > 1:
         raise BadInput("Splits of WIDER FACE have folders of their own: one --ann at a time.")
@@ -104,7 +104,7 @@ def _widerface(
     return dataset(root, _below(root, folder), {str(path): content}, documents, categories)
 
 
-Reader = Callable[[Path, Sequence[Path], Path | None, Sequence[str]], Dataset]
+Reader = Callable[[Path, Sequence[Path], Path | None, Sequence[str] | None], Dataset]
 FORMATS: dict[str, tuple[str, str, Reader]] = {
     "coco": ("annotations", "*.json", _coco),
     "crowdpose": ("annotations", "*.json", _crowdpose),

@@ -17,7 +17,7 @@ from velatura.impact._coco import Dataset, Entry, Instance
 from velatura.impact._faces import face_box
 from velatura.regions import Region, grown, touched
 
-__all__ = ["Config", "Found", "check", "find", "resolved"]
+__all__ = ["Config", "Found", "check", "find", "masked", "resolved"]
 
 CROWD = "crowd"
 SMALL = "smaller than min_size"
@@ -220,7 +220,7 @@ def _body(
 ) -> Region | str:
     """By mask, else by box."""
     if cfg.shape == "mask" or instance.box is None:
-        found = _masked(instance, height, width)
+        found = masked(instance, height, width)
         if found is not None:
             box, mask = found
             solid = cfg.shape == "box" or bool(mask.all())
@@ -237,7 +237,7 @@ def _body(
     return Region(place, kind, keypoints=instance.keypoints, id=instance.id)
 
 
-def _masked(
+def masked(
     instance: Instance, height: int, width: int
 ) -> tuple[tuple[int, int, int, int], np.ndarray] | None:
     """The tight box of a mask, and the mask in it; None where it has no pixel in the picture."""

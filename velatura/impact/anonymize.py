@@ -40,7 +40,7 @@ from velatura.impact._manifest import Journal, lines
 from velatura.impact._whole import WAYS
 from velatura.regions import RegionAnonymizer
 
-__all__ = ["Config", "Setup", "anonymize", "look", "methods", "setup"]
+__all__ = ["Config", "Setup", "anonymize", "as_annotated", "look", "methods", "setup"]
 
 SCHEMA = "velatura-impact-anonymize/1"
 SETTINGS, SUMMARY = "anonymize.toml", "summary.json"
@@ -187,7 +187,7 @@ def look(
 def _fitted(how: Setup, data: Dataset) -> Setup:
     """The setup with what it left open; whatever it needs was loaded once."""
     where = _where.resolved(how.cfg.regions, data)
-    how.anonymizer()
+    how.anonymizer().check(where.kind, data.points)
     if how.name != "none":
         _where.check(where, data)
     cfg = Config(regions=where, seed=how.cfg.seed, quality=how.cfg.quality)
@@ -208,7 +208,7 @@ def _made_of(how: Setup, data: Dataset) -> list[str]:
         found.append(f"boxes: {_digest(Path(where.boxes))}")
     if where.source == "detector" and how.name != "none":
         found.append(f"detector: {_where.detector(where).digest}")
-    if how.name == "frame":
+    if how.name in ("frame", "gan"):
         found.append(f"network: {how.anonymizer().describe()['network']['digest']}")
     return found
 
@@ -336,7 +336,7 @@ def _made(job: Job, line: dict[str, Any]) -> tuple[memoryview | None, _where.Fou
     if not job.source.is_file():
         raise BadInput(f"The annotations name {entry.name}, and there is no file {job.source}.")
     still = read_image(job.source, by_profile=False)
-    image, turned = _as_annotated(still.pixels, still.turned, entry)
+    image, turned = as_annotated(still.pixels, still.turned, entry)
     anonymizer, detector = _tools(how)
     if how.name == "none":
         left = [(instance.id, NONE) for instance in entry.instances]
@@ -387,7 +387,7 @@ def _tools(how: Setup) -> tuple[RegionAnonymizer, Any]:
     return how.anonymizer(), _where.detector(how.cfg.regions) if uses else None
 
 
-def _as_annotated(image: np.ndarray, turned: int, entry: Entry) -> tuple[np.ndarray, list[str]]:
+def as_annotated(image: np.ndarray, turned: int, entry: Entry) -> tuple[np.ndarray, list[str]]:
     """The picture as its annotations see it, and what is to be said of that.
 
     Upright, as EXIF says, if the size fits; some data sets were annotated without a look at EXIF.

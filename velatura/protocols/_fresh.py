@@ -126,6 +126,7 @@ def examine(
     fabric: Fabric,
     progress: Callable[[int, int], None] | None = None,
     learn: Learn | None = None,
+    always: bool = False,
 ) -> Examination:
     """Fit one fresh network on the training split of a release.
 
@@ -139,6 +140,8 @@ def examine(
         start: weights of an examiner trained on raw clips, or None.
         settings: how it learns.
         learn: how a network without a gradient learns; None: by :func:`fit.fit`.
+        always: it is fitted also where every training item shows the same. Otherwise nobody is
+            asked then, and all scores are 0.
 
     Returns:
         Scores (N_test, outputs): logits, higher means more likely.
@@ -151,7 +154,7 @@ def examine(
         network = build(outputs)
         if start is not None:
             network.load_state_dict(start)
-        if all_alike(released.train):
+        if not always and all_alike(released.train):
             # Nothing tells items apart, so nothing can be learnt: every score is the same.
             return Examination(network.state_dict(), np.zeros((len(released.test), outputs)))
 

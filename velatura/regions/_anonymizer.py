@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,17 @@ class RegionAnonymizer:
                 region.put(out, GREY)
         self.apply(out, ordered, seed, picture)
         return out
+
+    def check(self, kind: str, points: Mapping[str, Sequence[str]]) -> None:
+        """Refuse regions that it was not made for; most take all.
+
+        Args:
+            kind: of the regions to come: face, body or frame.
+            points: names of keypoints that they may have, by category.
+
+        Raises:
+            BadInput: it was made for others.
+        """
 
     def apply(self, image: np.ndarray, regions: list[Region], seed: int, picture: str) -> None:
         """Draw every region into a picture, one after the other."""

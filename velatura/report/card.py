@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from velatura import plugins
+from velatura.config import read_toml
 from velatura.errors import BadInput
 from velatura.report.dpia import dpia
 from velatura.report.evaluation import GALLERIES, cautions, choose, evaluation, statement
@@ -73,7 +74,7 @@ def write_card(
     folder = _study(Path(run))
     summary = read_summary(folder)
     chosen = choose(summary, row)
-    found = evaluation(summary, chosen, _config(folder))
+    found = evaluation(summary, chosen, _config(folder), _run(folder, chosen["name"]))
     target = Path(run) / "card" if out is None else Path(out)
     texts = {
         "model_card.md": model_card(found),
@@ -112,6 +113,12 @@ def _config(folder: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return found if isinstance(found, str) else None
+
+
+def _run(folder: Path, row: str) -> dict[str, Any] | None:
+    """The values of the run that trained a row, which a study keeps beside its weights."""
+    path = folder / "methods" / row / "config.toml"
+    return read_toml(path) if Path(row).name == row and path.is_file() else None
 
 
 def _write_all(texts: Mapping[Path, str]) -> None:
@@ -250,10 +257,13 @@ def _training(found: Mapping[str, Any]) -> str:
     else:
         first = "One training, on the training split alone; adversaries of training attack nothing "
         first += "afterwards."
+        if found["trained_elsewhere"]:
+            first = "It was trained elsewhere, and is measured on this study's data as it is."
     rows = [("method", _settings(method["settings"])), ("f_A", _settings(method["anonymizer"]))]
     rows += [(name, _settings(values)) for name, values in found["training"].items()]
     seed = found["seeds"]["study"]
-    rows.append(("seed", NONE if seed is None else str(seed)))
+    if not found["trained_elsewhere"]:  # else it stands with its run
+        rows.append(("seed", NONE if seed is None else str(seed)))
     rows = [row for row in rows if row[1] != NONE]
     if not rows:
         return f"{first} Its settings are not recorded."
@@ -363,13 +373,20 @@ def _attributes(found: Mapping[str, Any]) -> str:
     entries = found["attributes"]
     shown = [c for c in columns if any(e[c[0]] is not None for e in entries.values())]
     rows = [
-        (code(name), *(figure(e, key, decimals) for key, _, decimals in shown), code(e["attacker"]))
+        (
+            code(name) + " (held out)" * ("held_out" in e),
+            *(figure(e, key, decimals) for key, _, decimals in shown),
+            code(e["attacker"]),
+        )
         for name, e in entries.items()
     ]
+    held = any("held_out" in e for e in entries.values())
     return (
         table(["attribute", *(heading for _, heading, _ in shown), "read by"], rows)
         + "\n\nAverage precision (AP) and AUROC in per cent, by the attacker that reads the "
         "attribute best; guessing is the prevalence."
+        + " Held out: no training of this study was told it; attackers were."
+        * held
     )
 
 

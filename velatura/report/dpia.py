@@ -198,7 +198,8 @@ def _attributes(found: Mapping[str, Any]) -> str:
     if not found["attributes"]:
         return "No attribute was measured."
     rows = [
-        (code(name), figure(e, "prevalence", 1), figure(e, "ap", 1), figure(e, "raw_ap", 1),
+        (code(name) + " (held out of training)" * ("held_out" in e),
+         figure(e, "prevalence", 1), figure(e, "ap", 1), figure(e, "raw_ap", 1),
          code(e["attacker"]))
         for name, e in found["attributes"].items()
     ]  # fmt: skip

@@ -33,7 +33,7 @@ RUNGS = {
     "A1p": "the action as a fresh target reads it from the release, in the same table",
     "A2": "trained on raw video, not adapted to the release",
     "A3": "fresh, from random weights, trained on the release",
-    "A4": "several fresh ones that know raw video, trained on the release",
+    "A4": "several fresh ones that know raw video or other pictures, trained on the release",
     "A5": "undoes the anonymizer first, then reads with what was trained on raw video",
 }
 GALLERIES = {
@@ -82,8 +82,15 @@ def choose(summary: Mapping[str, Any], wanted: str = "") -> dict[str, Any]:
     raise BadInput(f"The study {many}; name the one that the card is of with --row: {listed}.")
 
 
+PLACES = ("cache", "workers", "root", "annotations")  # of [data]
+TRAINED_BY = ("batches", "target", "budget", "start")  # sections
+
+
 def evaluation(
-    summary: Mapping[str, Any], row: Mapping[str, Any], config: str | None = None
+    summary: Mapping[str, Any],
+    row: Mapping[str, Any],
+    config: str | None = None,
+    run: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything that ``eval.json`` holds.
 
@@ -91,6 +98,7 @@ def evaluation(
         summary: of a study, of any schema.
         row: one of its rows.
         config: digest of the study's configuration, where it is known.
+        run: the values of the run that trained the row, where the study's folder has them.
 
     Returns:
         Plain values that JSON can hold; fields and units as in ``eval.schema.json``.
@@ -129,9 +137,8 @@ def evaluation(
             "targets": _counts(examined.get("target_seeds")),
         },
         "data": _data(summary, given),
-        "training": _plain(
-            {k: _mapping(given.get(k)) for k in ("batches", "target", "budget", "start")}
-        ),
+        "training": _training(given, made, run),
+        "trained_elsewhere": _elsewhere(given, made, run),
         "examination": _plain(examined),
         "references": {
             "chance": {"top1": number(chance.get("top1")), "cmap": number(chance.get("cmap"))},
@@ -371,6 +378,37 @@ def _made(given: Mapping[str, Any], row: Mapping[str, Any]) -> Mapping[str, Any]
     return given if _mapping(given.get("method")).get("name") == row.get("method") else {}
 
 
+def _elsewhere(
+    given: Mapping[str, Any], made: Mapping[str, Any], run: Mapping[str, Any] | None
+) -> bool:
+    """Whether a row was trained otherwise than its study trains, or elsewhere, nobody says how."""
+    if run is None:
+        return "from" in made
+
+    def what(values: Mapping[str, Any], key: str) -> Any:
+        """A section, without where its files lie and how many processes read them."""
+        section = values.get(key)
+        if not isinstance(section, Mapping):
+            return section
+        return {k: v for k, v in section.items() if k not in PLACES}
+
+    return any(what(run, k) != what(given, k) for k in ("seed", "data", "private", *TRAINED_BY))
+
+
+def _training(
+    given: Mapping[str, Any], made: Mapping[str, Any], run: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The settings of the training by section: of the row's own run, where it is another."""
+    if not _elsewhere(given, made, run):
+        return _plain({key: _mapping(given.get(key)) for key in TRAINED_BY})
+    if run is None:
+        return {}
+    about: dict[str, Any] = {"seed": _count(run.get("seed"))}
+    for key in ("data", "private"):  # names alone: the rest says where it lies
+        about[key] = _text(_mapping(run.get(key)).get("name"))
+    return _plain({"run": about, **{key: _mapping(run.get(key)) for key in TRAINED_BY}})
+
+
 def _data(summary: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """What was looked at: names and counts, no paths."""
     data = _mapping(summary.get("data"))
@@ -566,6 +604,7 @@ def _attributes(
         found[str(name)] = {
             **values,
             "ap_interval": _interval(entry.get("ap_interval")),
+            **({"held_out": True} if entry.get("held_out") is True else {}),
             "attacker": _text(entry.get("attacker")),
             "raw_ap": number(before.get("ap")),
             "raw_ap_interval": _interval(before.get("ap_interval")),

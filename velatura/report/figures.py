@@ -13,7 +13,7 @@ from html import escape
 from typing import Any
 
 from velatura import frontier
-from velatura.report.findings import compete, family, label
+from velatura.report.findings import attribute, compete, family, label
 from velatura.report.run import entries, number, span
 from velatura.report.tables import value_text
 
@@ -174,6 +174,7 @@ def attributes(summary: dict[str, Any]) -> Figure:
     names = list(dict.fromkeys(a for r in summary["rows"] for a in entries(r.get("attributes"))))
     traces: list[dict[str, Any]] = []
     chance: dict[str, float] = {}
+    of = {a: e for r in summary["rows"] for a, e in entries(r.get("attributes")).items()}
     for row, colour in zip(summary["rows"], row_colours(summary["rows"]), strict=True):
         found = entries(row.get("attributes"))
         known = [
@@ -192,7 +193,7 @@ def attributes(summary: dict[str, Any]) -> Figure:
                 "type": "bar",
                 "orientation": "h",
                 "name": escape(label(row["name"])),
-                "y": [escape(label(a)) for a in known],
+                "y": [escape(attribute(a, of)) for a in known],
                 "x": [ap - chance[a] for a, ap in zip(known, aps, strict=True)],
                 "base": [chance[a] for a in known],
                 "error_x": {
@@ -214,7 +215,7 @@ def attributes(summary: dict[str, Any]) -> Figure:
             "type": "scatter",
             "mode": "markers",
             "name": "prevalence",
-            "y": [escape(label(a)) for a in chance],
+            "y": [escape(attribute(a, of)) for a in chance],
             "x": list(chance.values()),
             "marker": {
                 "symbol": "line-ns-open",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from velatura.report.run import number, span
 
 __all__ = [
     "ENOUGH",
+    "attribute",
     "best",
     "compete",
     "family",
@@ -38,6 +39,16 @@ FAMILIES = {
 def label(name: str) -> str:
     """A row's name for people: ``frame_difference`` as "frame difference"."""
     return name.replace("_", " ")
+
+
+def attribute(name: str, entries: Mapping[str, Mapping[str, Any]]) -> str:
+    """An attribute's name for people, marked where no training of the study was told it.
+
+    Args:
+        entries: ``attributes`` of a row.
+    """
+    held = entries.get(name, {}).get("held_out") is True
+    return f"{label(name)} (held out)" if held else label(name)
 
 
 def family(row: dict[str, Any]) -> str:

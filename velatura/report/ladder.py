@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from velatura.report.findings import best, family, label, listed
+from velatura.report.findings import attribute, best, family, label, listed
 from velatura.report.markup import (
     Cell,
     Row,
@@ -168,8 +168,11 @@ def figure(summary: dict[str, Any], row: dict[str, Any]) -> list[dict[str, Any]]
     overall = {r.code: {"ap": r.cmap, "ap_interval": r.inside} for r in rungs}
     panels = [("All attributes (cMAP)", overall)]
     if sum(any(r.attributes) for r in steps) > 1:  # one bar alone says nothing
+        own = entries(row.get("attributes"))
         for name in names:
-            panels.append((label(name), {r.code: r.attributes.get(name, {}) for r in rungs}))
+            panels.append(
+                (attribute(name, own), {r.code: r.attributes.get(name, {}) for r in rungs})
+            )
     values = [
         v
         for _, panel in panels
@@ -263,9 +266,14 @@ def ladder(summary: dict[str, Any]) -> tuple[Section | str, list[list[dict[str, 
         for code in codes
     )
     note = ""
+    if any(e.get("held_out") is True for r in rows for e in entries(r.get("attributes")).values()):
+        note = (
+            '<p class="small soft">Held out: no training of this study was told the attribute; '
+            "attackers were.</p>"
+        )
     lacking = [code for code in list(NAMES)[:-1] if code not in codes]
     if lacking:
-        note = (
+        note += (
             f'<p class="small soft">Not measured in this run: {listed(lacking)} '
             f"({'; '.join(f'{c} is {NAMES[c][1]}' for c in lacking)}).</p>"
         )
@@ -334,7 +342,8 @@ def _rungs(summary: dict[str, Any], row: dict[str, Any], i: int) -> str:
                 ],
             )
         )
-    heads = ["Rung", "cMAP %", "Leakage L", *(escape(label(a)) for a in names)]
+    own = entries(row.get("attributes"))
+    heads = ["Rung", "cMAP %", "Leakage L", *(escape(attribute(a, own)) for a in names)]
     caption = f"Ladder of {escape(label(row['name']))}: average precision in per cent"
     return table(f"ladder-table-{i}", caption, heads, lines)
 
@@ -347,7 +356,7 @@ def _measures(row: dict[str, Any], i: int) -> str:
         return ""
     lines = [
         Row(
-            header=escape(label(name)),
+            header=escape(attribute(name, found)),
             name=name,
             cells=[
                 *(measured(entry, key, decimals) for key, _, decimals in shown),

@@ -23,6 +23,7 @@ from velatura.report.identity import identity
 from velatura.report.ladder import excess, ladder
 from velatura.report.making import learnt, made
 from velatura.report.markup import Section, embedded
+from velatura.report.paper_section import paper_figures
 from velatura.report.pictures import ROOM, Pictures, wall
 from velatura.report.published import points, published
 from velatura.report.results import results
@@ -95,6 +96,7 @@ def render(run: Run) -> str:
         attacks(summary),
         *identity(rows),
         *utility(rows),
+        paper_figures(run),
         learnt(names, drawn),
         made(run),
     ]

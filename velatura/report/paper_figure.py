@@ -27,8 +27,8 @@ from velatura.metrics import mean_interval
 from velatura.report.paper import published
 from velatura.report.paper_table import Instance
 from velatura.report.records import figure as one_figure
-from velatura.report.records import read_records
-from velatura.report.run import number, read_run
+from velatura.report.records import made_by, over_anonymizers
+from velatura.report.run import number, read_run, read_summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -129,19 +129,19 @@ def _drops(
     """Points below raw against the bound, a panel for each measure."""
     from matplotlib.figure import Figure
 
-    summaries = read_records(source.parent, source.name).get(where["world"], {})
+    summaries = [read_summary(folder) for folder in _cells(source, where)]
     shown = Figure(figsize=(7.2, 3.2), layout="constrained")
     for axes, panel in zip(shown.subplots(1, len(given["panels"])), given["panels"], strict=True):
         found = []
         for row in where["rows"]:
             below = [
-                raw - value
-                for _, summary in sorted(summaries.items())
+                (made_by(summary, row), raw - value)
+                for summary in summaries
                 if (raw := one_figure(summary, "raw", panel["measure"])) is not None
                 and (value := one_figure(summary, row, panel["measure"])) is not None
             ]
             if below:
-                found.append((_bound(row), *mean_interval(below)))
+                found.append((_bound(row), *over_anonymizers(below)[:2]))
         if found:
             bounds, means, spans = zip(*found, strict=True)
             halves = [
@@ -174,7 +174,7 @@ def _curves(
     from matplotlib.figure import Figure
 
     logs: dict[str, list[list[dict[str, Any]]]] = {row: [] for row in where["rows"]}
-    for folder in _cells(source, where["world"]):
+    for folder in _cells(source, where):
         found = read_run(folder).logs
         for row in logs:
             if row in found:
@@ -232,7 +232,7 @@ def _frames(
 
     sheet: Mapping[str, np.ndarray] = {}
     labels: Sequence[str] = ()
-    for folder in _cells(source, where["world"]):
+    for folder in _cells(source, where):
         run = read_run(folder)
         if "raw" in run.sheet:
             sheet, labels = run.sheet, run.labels
@@ -242,7 +242,7 @@ def _frames(
             f"No pictures of {where['world']} in {source}; they stay in the sweep's own folder. "
             f"Run {command}, and then name it with --records runs."
         )
-    rows = [row for row in where["rows"] if row in sheet]
+    rows = [r for r in where["rows"] if r in sheet and len(sheet[r]) == len(sheet["raw"])]
     lacks += [
         f"No pictures of {r} in {source}. Run {command}" for r in where["rows"] if r not in rows
     ]
@@ -271,8 +271,11 @@ def _frames(
 KINDS = {"drops": _drops, "curves": _curves, "frames": _frames}
 
 
-def _cells(source: Path, world: str) -> list[Path]:
-    """The folders of a world that have been measured, by seed."""
+def _cells(source: Path, where: Mapping[str, Any]) -> list[Path]:
+    """The folders of a world that have been measured, by seed; or those that are named."""
+    if "cells" in where:
+        return list(where["cells"])
+    world = where["world"]
     found = [p.parent for p in source.glob(f"{world}-*/summary.json")]
     seeds = {int(n): p for p in found if (n := p.name.removeprefix(f"{world}-")).isdecimal()}
     return [seeds[seed] for seed in sorted(seeds)]

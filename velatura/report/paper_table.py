@@ -12,16 +12,24 @@ import io
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from velatura.config import read_toml
 from velatura.errors import BadInput, unknown
-from velatura.metrics import mean_interval
 from velatura.report.paper import Published, misprints, paper, published
-from velatura.report.records import HIGHER, MEASURES, figure, read_records
+from velatura.report.records import (
+    HIGHER,
+    MEASURES,
+    Check,
+    figure,
+    made_by,
+    over_anonymizers,
+    read_records,
+    take_out_others,
+)
 
 __all__ = ["FORMATS", "Cell", "Table", "fill", "numbers", "render"]
 
@@ -59,8 +67,9 @@ class Cell:
     """One number of ours over seeds, and the paper's.
 
     Attributes:
-        value, low, high: the mean, and Student's 95 % interval over seeds; None for one seed.
+        value, low, high: the mean, and Student's 95 % interval over anonymizers; None for one.
         seeds: those that have it.
+        anonymizers: how many the seeds are of; fewer where one run is examined at several seeds.
         best: of its column, and told apart from all others by its interval.
         published: the paper's.
     """
@@ -69,6 +78,7 @@ class Cell:
     low: float | None = None
     high: float | None = None
     seeds: tuple[int, ...] = ()
+    anonymizers: int = 0
     best: bool = False
     published: Published | None = None
 
@@ -90,6 +100,8 @@ class Table:
     Attributes:
         lists: instead of columns and lines: heading to words, of a table that measures nothing.
         missing: for each command that would fill cells, what it fills.
+        others: records that are not shown, as they are not of the grid's configuration: the name of
+            the cell to the reason.
     """
 
     number: int
@@ -99,6 +111,7 @@ class Table:
     lines: tuple[Line, ...] = ()
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, str] = field(default_factory=dict)
 
 
 # From files ----------------------------------------------------------------------------------
@@ -124,6 +137,7 @@ def fill(
     folder: Path = Path("experiments/tables"),
     records: Path = Path("experiments/records"),
     instance: Instance = "people",
+    check: Check | None = None,
 ) -> Table:
     """A table, from its file and the records that are there.
 
@@ -131,6 +145,8 @@ def fill(
         name: its number, "1" or "table1".
         folder: of the table files; the grids' is ``../grids``.
         records: ``DIR/SWEEP/WORLD-SEED/summary.json``.
+        check: tells the records that are not what the grid says, which are not shown; None where
+            all are known to be.
 
     Raises:
         BadInput: no such table, or a damaged file.
@@ -155,7 +171,10 @@ def fill(
         for c in given["columns"]
     )  # fmt: skip
     found = read_records(records, given[instance]["grid"])
-    seeds, lacking = _seeds(grid), _Lacking(grid)
+    others = {}
+    if check and found:
+        others = take_out_others(found, check(grid, records / given[instance]["grid"]))
+    seeds, lacking = _seeds(grid), _Lacking(grid, others)
     lines = []
     for key, label in REFERENCES.items():
         cells = tuple(
@@ -176,7 +195,8 @@ def fill(
         label = label.replace("{}", value)
         lines.append(Line(label=label, row=named, published=print_, cells=cells))
     marked = tuple(_marked(lines, columns))
-    return Table(**about, columns=columns, lines=marked, missing=lacking.told())
+    told = {f"{world}-{seed}": why for (world, seed), why in others.items()}
+    return Table(**about, columns=columns, lines=marked, missing=lacking.told(), others=told)
 
 
 def _listed(table: int, column: Mapping[str, Any]) -> list[str]:
@@ -220,9 +240,12 @@ def _cell(
                 lacking.note(column, seed, any(one["name"] == row for one in rows))
     if not kept:
         return Cell(published=print_)
-    middle, inside = mean_interval(list(kept.values()))
+    whose = [(made_by(summaries[seed], row), value) for seed, value in kept.items()]
+    middle, inside, count = over_anonymizers(whose)
     low, high = inside or (None, None)
-    return Cell(value=middle, low=low, high=high, seeds=tuple(kept), published=print_)
+    return Cell(
+        value=middle, low=low, high=high, seeds=tuple(kept), anonymizers=count, published=print_
+    )
 
 
 class _Lacking:
@@ -230,17 +253,21 @@ class _Lacking:
 
     Args:
         grid: the file that ``velatura sweep`` takes.
+        others: cells whose record is of something else.
     """
 
-    def __init__(self, grid: Path):
-        self.grid = grid
+    def __init__(self, grid: Path, others: Container[tuple[str, int]] = ()):
+        self.grid, self.others = grid, others
         self.worlds = {w["name"]: w for w in read_toml(grid).get("worlds", ())}
         self.seeds = _seeds(grid)
-        self._lacks: dict[tuple[str, bool, bool], dict[int, int]] = {}
+        self._lacks: dict[tuple[str, str, bool], dict[int, int]] = {}
 
     def note(self, column: Column, seed: int, measured: bool) -> None:
         """A cell has no value of this seed, though its row may have been measured."""
-        key = column.world, measured, column.weights
+        why = "record does not say" if measured else ""
+        if (column.world, seed) in self.others:
+            why = "record is of something else"
+        key = column.world, why, column.weights
         counts = self._lacks.setdefault(key, {})
         counts[seed] = counts.get(seed, 0) + 1
 
@@ -248,19 +275,19 @@ class _Lacking:
         """Command to what it fills."""
         answer: dict[str, str] = {}
         for key in sorted(self._lacks, key=lambda key: key[1]):  # what is not measured at all first
-            (world, measured, weights), counts = key, self._lacks[key]
+            (world, why, weights), counts = key, self._lacks[key]
             one_by_one = {*counts} != {*self.seeds}
             seeds = [f"/{seed}" for seed in sorted(counts)] if one_by_one else [""]
             source = self.worlds.get(world, {}).get("trained", "")
             only = [f"{w}{seed}" for w in (source, world) if w for seed in seeds]
             words = ["velatura", "sweep", str(self.grid)]
             words += [word for name in only for word in ("--only", name)]
-            if measured:
+            if why:
                 words += ["--out", f"runs/again/{self.grid.stem}"]
             plural = "s" if max(counts.values()) > 1 else ""
             what = f"{max(counts.values())} cell{plural} of {world}"
-            if measured:
-                what += ", whose record does not say; then --records runs/again"
+            if why:
+                what += f", whose {why}; then --records runs/again"
             if weights:
                 what += ", once the grid names that world's weights"
             answer[shlex.join(words)] = what
@@ -342,8 +369,8 @@ def _theirs(cell: Cell, measure: str) -> str:
 
 
 def _counted(cells: Sequence[Cell]) -> str:
-    """How many seeds: "3", or "2–3"; nothing where there are none."""
-    counts = sorted({len(cell.seeds) for cell in cells if cell.seeds})
+    """How many anonymizers: "3", or "2–3"; nothing where there are none."""
+    counts = sorted({cell.anonymizers for cell in cells if cell.seeds})
     return "\u2013".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else ""
 
 
@@ -359,7 +386,8 @@ def _legend(table: Table) -> list[str]:
         lines += [
             "Ours: mean over seeds, and Student's 95 % interval for it; beside it the paper's. "
             "Top-1 and cMAP in per cent; higher top-1, lower cMAP and F1 are better. A number in "
-            "brackets behind a row's is the paper's.",
+            "brackets behind a row's is the paper's. n counts anonymizers: one for each seed, or "
+            "one where the same is examined at several seeds.",
             f"{BEST} the best of its column, where no other row's interval touches its own. "
             "No information: 100 / actions, the mean prevalence, F1 of a constant yes. "
             "Attackers are those of this suite: a stronger one may read more.",
@@ -377,9 +405,13 @@ def _legend(table: Table) -> list[str]:
 
 
 def _missing(table: Table) -> list[str]:
+    lines = []
+    if table.others:
+        told = "; ".join(f"{name} ({why})" for name, why in table.others.items())
+        lines.append(f"Not shown, as the grid says otherwise now: {told}.")
     if not table.missing:
-        return []
-    lines = ["Empty cells are filled by:"]
+        return lines
+    lines.append("Empty cells are filled by:")
     for command, what in table.missing.items():
         lines += [f"  {command}", f"    {what}"]
     return lines
@@ -561,7 +593,8 @@ def to_csv(table: Table) -> str:
                     "label": line.label, "group": column.group, "measure": column.measure,
                     "world": column.world, "network": column.network, "value": cell.value,
                     "low": cell.low, "high": cell.high, "seeds": len(cell.seeds),
-                    "best": int(cell.best), **_printed(cell.published),
+                    "anonymizers": cell.anonymizers, "best": int(cell.best),
+                    **_printed(cell.published),
                 }
             )  # fmt: skip
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")

@@ -8,14 +8,25 @@ has none of it; the figure is then None, and nobody guesses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from velatura.metrics import mean_interval
 from velatura.report.run import number, read_summary
 
-__all__ = ["HIGHER", "MEASURES", "Summaries", "figure", "read_records"]
+__all__ = [
+    "HIGHER",
+    "MEASURES",
+    "Check",
+    "Summaries",
+    "figure",
+    "made_by",
+    "over_anonymizers",
+    "read_records",
+    "take_out_others",
+]
 
 HIGHER = ("top1",)  # is better; of all other measures, lower is
 MEASURES = {
@@ -30,6 +41,9 @@ MEASURES = {
 
 Summaries = Mapping[int, Mapping[str, Any]]
 """The summaries of one world, by seed."""
+Check = Callable[[Path, Path], Callable[[str, int, Mapping[str, Any]], str]]
+"""(grid file, folder of its sweep) to what says, of (world, seed, summary), in what the record is
+not what the grid says; "" where it is."""
 
 
 def read_records(folder: Path, sweep: str) -> dict[str, dict[int, dict[str, Any]]]:
@@ -44,6 +58,47 @@ def read_records(folder: Path, sweep: str) -> dict[str, dict[int, dict[str, Any]
         if world and seed.isdecimal():
             found.setdefault(world, {})[int(seed)] = read_summary(path.parent)
     return found
+
+
+def take_out_others(
+    found: dict[str, dict[int, dict[str, Any]]], differs: Callable[[str, int, Any], str]
+) -> dict[tuple[str, int], str]:
+    """Take out the records that are not what their grid says; (world, seed) to the reason."""
+    others = {
+        (world, seed): why
+        for world, summaries in found.items()
+        for seed, summary in sorted(summaries.items())
+        if (why := differs(world, seed, summary))
+    }
+    for world, seed in others:
+        del found[world][seed]
+    return others
+
+
+def made_by(summary: Mapping[str, Any], row: str) -> str:
+    """Which anonymizer a row of one seed is: the seed's own, unless it came from elsewhere.
+
+    A row that is one run at all seeds (``from`` in a grid, without ``{seed}``) is one anonymizer
+    that was examined several times.
+    """
+    found: Mapping[str, Any]
+    found = next((one for one in summary["rows"] if one["name"] == row), {})
+    return str(found.get("anonymizer") or f"seed {summary.get('seed')}")
+
+
+def over_anonymizers(
+    values: Sequence[tuple[str, float]],
+) -> tuple[float, tuple[float, float] | None, int]:
+    """The mean over anonymizers, Student's 95 % interval for it, and how many there are.
+
+    Args:
+        values: whose each one is, as :func:`made_by` says, and the value. One anonymizer's
+            examinations count once, by their mean: they say nothing of another anonymizer.
+    """
+    whose: dict[str, list[float]] = {}
+    for made, value in values:
+        whose.setdefault(made, []).append(value)
+    return *mean_interval([mean(of) for of in whose.values()]), len(whose)
 
 
 def figure(

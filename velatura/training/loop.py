@@ -114,7 +114,7 @@ class Loop:
     Args:
         folder: run folder; receives ``checkpoint.safetensors`` and ``log.jsonl``.
         fabric: device and precision.
-        batches: step number to batch.
+        batches: step number to batch; a page that is no method's may bring others, or none.
         cfg: services.
         seed: of the run.
         about: provenance that travels with each checkpoint.
@@ -126,14 +126,15 @@ class Loop:
         self,
         folder: Path,
         fabric: Fabric,
-        batches: Batches,
+        batches: Any,
         cfg: Config,
         seed: int,
         about: Mapping[str, Any],
         resume: bool = False,
         progress: Callable[[int, int, dict[str, float]], None] | None = None,
     ):
-        self.folder, self.fabric, self.batches, self.cfg = folder, fabric, batches, cfg
+        self.batches: Batches = batches
+        self.folder, self.fabric, self.cfg = folder, fabric, cfg
         self.seed, self.about, self.progress = seed, dict(about), progress
         self.file = folder / "checkpoint.safetensors"
         self.step = 0

@@ -9,4 +9,8 @@ def impact() -> None:
     Examples:
 
         velatura impact anonymize --data coco --method blur --out coco-blur
+        velatura impact people --out people
+        velatura impact train --data coco-blur --out runs/blur
+        velatura impact evaluate --run runs/blur --data coco-val
+        velatura impact train-gan --data coco --out gan-body
     """

@@ -29,7 +29,9 @@ def anonymize(
     ] = None,
     method: Annotated[
         str,
-        typer.Option(help="blur, pixelate, maskout, removal, frame, external or none: see --list."),
+        typer.Option(
+            help="blur, pixelate, maskout, removal, gan, frame, external or none: see --list."
+        ),
     ] = "blur",
     region: Annotated[str, typer.Option(help="body, face or frame.")] = "body",
     level: Annotated[
@@ -52,7 +54,10 @@ def anonymize(
         Path | None, typer.Option(help="external: the folder of images of another tool.")
     ] = None,
     model: Annotated[
-        str, typer.Option(help="frame: a packaged model, a mode or an .onnx file.")
+        str,
+        typer.Option(
+            help="frame: a packaged model, a mode or an .onnx file; gan: what train-gan wrote."
+        ),
     ] = "",
     sets: Annotated[
         list[str] | None,
@@ -155,8 +160,8 @@ def _values(
     """What the options say, as a file of settings would."""
     if external is not None and method != "external":
         raise BadInput("--external goes with --method external.")
-    if model and method != "frame":
-        raise BadInput("--model goes with --method frame.")
+    if model and method not in ("frame", "gan"):
+        raise BadInput("--model goes with --method frame or gan.")
     values: dict[str, Any] = {"method": {"name": method}, "regions": {"kind": region}, "seed": seed}
     if level:
         values["method"]["level"] = level

@@ -32,28 +32,28 @@ def draw(scene: Scene, size: int, labels: bool = False) -> Picture:
     """Draw T frames of `size` x `size` pixels; with `labels`, also masks and keypoints."""
     canvas = np.empty((len(scene.camera), size * OVER, size * OVER, 3), np.uint8)
     names = np.zeros(canvas.shape[:3], np.uint8) if labels else None
-    _paint_room(canvas, scene)
+    paint_room(canvas, scene)
     for other in scene.others:
-        shade, fine = _detail(other, scene, size)
+        shade, fine = detail(other, scene, size)
         extra = puppets.puppet(other, scene.tilt, scene.camera, shade, fine)
-        _paint_shadow(canvas, extra.feet, other)
-        _paint(canvas, names, [p._replace(label=puppets.OTHER) for p in extra.parts])
-    shade, fine = _detail(scene.actor, scene, size)
+        paint_shadow(canvas, extra.feet, other)
+        paint(canvas, names, [p._replace(label=puppets.OTHER) for p in extra.parts])
+    shade, fine = detail(scene.actor, scene, size)
     main = puppets.puppet(scene.actor, scene.tilt, scene.camera, shade, fine)
     seat = puppets.stool(scene.actor, scene.tilt, scene.camera, scene.stool, shade)
-    _paint_shadow(canvas, main.feet, scene.actor)
-    _paint(canvas, names, [*main.parts, seat])
+    paint_shadow(canvas, main.feet, scene.actor)
+    paint(canvas, names, [*main.parts, seat])
     if scene.occluders:
-        _paint(canvas, names, _obstacles(scene, shade))
-    clip = _expose(canvas, scene.light, size)
+        paint(canvas, names, obstacles(scene, shade))
+    clip = expose(canvas, scene.light, size)
     if names is None:
         return Picture(clip, *[np.empty(0)] * 3)
-    mask = _share(np.isin(names, range(1, puppets.STOOL)), size) >= 0.5
-    others = _share(names == puppets.OTHER, size) > 0.5  # so a shared pixel has one owner
-    return Picture(clip, mask, others, _visible(main, names, size))
+    mask = share(np.isin(names, range(1, puppets.STOOL)), size) >= 0.5
+    others = share(names == puppets.OTHER, size) > 0.5  # so a shared pixel has one owner
+    return Picture(clip, mask, others, visible(main, names, size))
 
 
-def _detail(actor: Actor, scene: Scene, size: int) -> tuple[Shade, bool]:
+def detail(actor: Actor, scene: Scene, size: int) -> tuple[Shade, bool]:
     """How finely a figure is drawn, by its height in pixels."""
     tall = actor.scale * size
     layers, corners = (
@@ -62,7 +62,7 @@ def _detail(actor: Actor, scene: Scene, size: int) -> tuple[Shade, bool]:
     return shading(layers, corners, scene.light.direction), tall >= 40
 
 
-def _paint(canvas: Array, names: Array | None, parts: list[Part]) -> None:
+def paint(canvas: Array, names: Array | None, parts: list[Part]) -> None:
     """Draw parts from the furthest to the nearest, frame by frame, in place."""
     import cv2
 
@@ -91,7 +91,7 @@ def _vertices(fill: Fill, side: int) -> tuple[list[Array] | Array, tuple[float, 
     return [np.rint(points * scale - half).astype(np.int32) for points in fill.outline], colour
 
 
-def _paint_room(canvas: Array, scene: Scene) -> None:
+def paint_room(canvas: Array, scene: Scene) -> None:
     """Wall above the horizon and floor below; the slide moves them, the camera all."""
     import cv2
 
@@ -120,7 +120,7 @@ def _blob(wide: int, high: int) -> Array:
     return (1.0 - 0.5 * fall[..., None]).astype(np.float32)
 
 
-def _paint_shadow(canvas: Array, feet: Array, actor: Actor) -> None:
+def paint_shadow(canvas: Array, feet: Array, actor: Actor) -> None:
     """A soft ellipse under the feet, in place."""
     side = canvas.shape[1]
     wide, high = (max(3, int(v * actor.scale * side)) for v in (0.50, 0.13))
@@ -132,7 +132,7 @@ def _paint_shadow(canvas: Array, feet: Array, actor: Actor) -> None:
             frame[y0:y1, x0:x1] = frame[y0:y1, x0:x1] * blob
 
 
-def _obstacles(scene: Scene, shade: Shade) -> list[Part]:
+def obstacles(scene: Scene, shade: Shade) -> list[Part]:
     time = np.linspace(0.0, 1.0, len(scene.camera))[:, None]
 
     def stroke(o: Occluder) -> Stroke:
@@ -147,7 +147,7 @@ def _obstacles(scene: Scene, shade: Shade) -> list[Part]:
     ]
 
 
-def _expose(canvas: Array, light: Light, size: int) -> Array:
+def expose(canvas: Array, light: Light, size: int) -> Array:
     """Average down, apply gain, flicker and tint, add sensor noise; (T, H, W, 3) uint8."""
     import cv2
 
@@ -167,14 +167,14 @@ def _grain(count: int) -> Array:
     return np.random.default_rng(count).standard_normal(count + SPARE, dtype=np.float32)
 
 
-def _share(canvas: Array, size: int) -> Array:
+def share(canvas: Array, size: int) -> Array:
     """How much of each pixel a canvas-sized mask (T, S, S) covers; (T, H, W) in [0, 1]."""
     blocks = canvas.reshape(len(canvas), size, OVER, size, OVER)
     covered: Array = blocks.mean((2, 4))
     return covered
 
 
-def _visible(main: Puppet, names: Array, size: int) -> Array:
+def visible(main: Puppet, names: Array, size: int) -> Array:
     """(T, 17, 3): COCO keypoints. 0 out of the picture, 1 hidden by something, 2 in sight."""
     side = names.shape[1]
     result = np.zeros((*main.keypoints.shape[:2], 3))

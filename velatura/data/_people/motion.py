@@ -44,6 +44,23 @@ class Style(NamedTuple):
     rhythm: float = 0.7  # of that sway, cycles in a clip
 
 
+class Slip(NamedTuple):
+    """Angles by which a copy of a pose is wrong, added to those of `Pose` with the same names."""
+
+    upper_flex: Array  # (2,) from here to shin_flex
+    upper_abd: Array
+    fore_flex: Array
+    fore_abd: Array
+    thigh_flex: Array
+    thigh_abd: Array
+    shin_flex: Array
+    lean: float
+    roll: float
+    twist: float
+    gaze: float
+    nod: float
+
+
 class Manner(NamedTuple):
     """How one clip is acted. Every field is drawn whatever the action, so draws never shift."""
 
@@ -61,6 +78,7 @@ class Manner(NamedTuple):
     sway: float  # phase of the idle sway, cycles
     gaze: float  # head turn relative to the chest
     nod: float  # head pitch
+    slip: Slip | None = None
 
 
 class Pose(NamedTuple):
@@ -115,11 +133,39 @@ def draw_manner(rng: np.random.Generator) -> Manner:
     )
 
 
+def draw_slip(rng: np.random.Generator) -> Slip:
+    """A pose that was missed: standard deviations of 0.25 to 0.6, a forearm goes with its upper
+    arm and a shin with its thigh before it errs by itself."""
+
+    def pair(spread: float) -> Array:
+        return rng.normal(0.0, spread, size=2)
+
+    upper_flex, upper_abd, thigh_flex = pair(0.60), pair(0.60), pair(0.45)
+    return Slip(
+        upper_flex=upper_flex,
+        upper_abd=upper_abd,
+        fore_flex=upper_flex + pair(0.50),
+        fore_abd=upper_abd + pair(0.50),
+        thigh_flex=thigh_flex,
+        thigh_abd=pair(0.30),
+        shin_flex=thigh_flex + pair(0.40),
+        lean=rng.normal(0.0, 0.25),
+        roll=rng.normal(0.0, 0.25),
+        twist=rng.normal(0.0, 0.40),
+        gaze=rng.normal(0.0, 0.50),
+        nod=rng.normal(0.0, 0.30),
+    )
+
+
 def pose(action: str, manner: Manner, style: Style, time: Array) -> Pose:
     """Joint angles of `action` at `time` (T,) in [0, 1]; "idle" stands and breathes."""
     if action in REVERSED:
         return pose(REVERSED[action], manner, style, 1.0 - time)
-    return _CURVES[action](_rest(manner, style, time), manner, style, time)
+    acted = _CURVES[action](_rest(manner, style, time), manner, style, time)
+    if manner.slip is None:
+        return acted
+    wrong = manner.slip._asdict()
+    return acted._replace(**{name: getattr(acted, name) + wrong[name] for name in wrong})
 
 
 def _rest(m: Manner, s: Style, time: Array) -> Pose:
