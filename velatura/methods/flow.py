@@ -1,6 +1,7 @@
-"""Coarse flow alone: how cells move, in a few levels; nothing is learnt.
+"""Coarse flow: how cells of the picture move, in a few levels, and nothing of what is in them.
 
-The filter is ``models/coarse_flow`` without the network on top.
+``models/coarse_flow`` without the network on top, so that nothing is learnt and nobody need be told
+what to hide. Two numbers a cell and frame are let out.
 """
 
 from __future__ import annotations
