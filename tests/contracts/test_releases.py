@@ -32,7 +32,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 OPTIONS: dict[str, dict[str, Any]] = {}  # of a method, where its defaults do not do
 # What a frame becomes depends on others of its clip: that is what these methods are.
-LOOKS_AROUND = {"bdq", "frame_difference", "freeze", "penalty_released", "stprivacy"}
+LOOKS_AROUND = {"bdq", "flow", "frame_difference", "freeze", "penalty_released", "stprivacy"}
 KEYED = {"noise"}  # the same noise in each frame of a clip: permuted frames are another clip
 WANTS_PEOPLE = {"blacken", "blur_people"}
 EIGHT = 8  # frames: two tubelets of 2, and as long as the demo's clips
@@ -116,7 +116,7 @@ def test_a_frame_wise_one_commutes_with_permuting_frames(name: str):
 
 # These hand on no colour: grey, black, or motion alone. Of the two networks among them, bdq and
 # tubelet_vit, their own tests say that colours keep their order.
-COLOURLESS = {"bdq", "blacken", "constant", "frame_difference", "grey", "stprivacy"}
+COLOURLESS = {"bdq", "blacken", "constant", "flow", "frame_difference", "grey", "stprivacy"}
 
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) - COLOURLESS))

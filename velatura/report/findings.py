@@ -28,8 +28,8 @@ FAMILIES = {
     "raw": "reference",
     "constant": "reference",
     **dict.fromkeys(
-        ("blacken", "blur", "blur_people", "downsample", "frame_difference", "freeze", "grey",
-         "noise", "pixelate"), "fixed",
+        ("blacken", "blur", "blur_people", "downsample", "flow", "frame_difference", "freeze",
+         "grey", "noise", "pixelate"), "fixed",
     ),
     **dict.fromkeys(("penalty", "penalty_released", "spact", "ted_spad"), "self-supervised"),
     **dict.fromkeys(("bdq", "constrained", "mass", "stprivacy", "vita"), "supervised"),
