@@ -97,8 +97,10 @@ class CoarseFlow(nn.Module):
         b, t, _, h, w = clips.shape
         if t < 2:
             return clips.new_zeros(b, t, 2, cfg.cells, cfg.cells)
-        rows, columns = (_matrices(side, cfg.cells, cfg.blur, cfg.window) for side in (h, w))
-        rows, columns = ([m.to(clips) for m in of] for of in (rows, columns))
+        rows, columns = (
+            [m.to(clips) for m in _matrices(side, cfg.cells, cfg.blur, cfg.window)]
+            for side in (h, w)
+        )
         smooth = rows[0] @ clips
         still, dx = smooth @ columns[0].T, smooth @ columns[1].T
         dy = (rows[1] @ clips) @ columns[0].T
