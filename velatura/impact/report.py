@@ -25,8 +25,9 @@ from typing import Any
 
 from velatura.errors import BadInput
 from velatura.impact._coco import parsed
+from velatura.impact._grid import FEW
 from velatura.impact._score import FIGURES
-from velatura.impact.bench import FEW, RESULT, copy_folder
+from velatura.impact.bench import RESULT, copy_folder
 from velatura.report import markdown
 from velatura.report.tables import NONE, value_text
 

@@ -13,7 +13,7 @@ import typer
 from velatura.errors import BadInput
 
 if TYPE_CHECKING:
-    from velatura.impact.bench import Grid
+    from velatura.impact._grid import Grid
 
 
 def bench(
