@@ -1,31 +1,31 @@
 """A grid: arms, data, training and the known order, as a file says them.
 
-    seeds = [0, 1, 2]                  # of training: first weights, order, variation
-    anonymized_val = false             # besides, test on copies of val: train x test
+seeds = [0, 1, 2]                  # of training: first weights, order, variation
+anonymized_val = false             # besides, test on copies of val: train x test
 
-    [data]                             # people who are nobody ...
-    people = { train = 600, val = 200, size = 128, seed = 0 }
-    # ... or folders of one's own:
-    # train = { root = "coco", annotations = ["annotations/person_keypoints_train.json"] }
-    # val = { root = "coco", annotations = ["annotations/person_keypoints_val.json"] }
-    # private = "private.json"         # what is private of whom, for the privacy column
+[data]                             # people who are nobody ...
+people = { train = 600, val = 200, size = 128, seed = 0 }
+# ... or folders of one's own:
+# train = { root = "coco", annotations = ["annotations/person_keypoints_train.json"] }
+# val = { root = "coco", annotations = ["annotations/person_keypoints_val.json"] }
+# private = "private.json"         # what is private of whom, for the privacy column
 
-    [train]                            # as `velatura impact train` takes it
-    task = "all"
-    steps = 800
+[train]                            # as `velatura impact train` takes it
+task = "all"
+steps = 800
 
-    [[arms]]                           # as `velatura impact anonymize` takes them
-    name = "original"
-    method = { name = "none" }         # exactly one: the others are compared with it
+[[arms]]                           # as `velatura impact anonymize` takes them
+name = "original"
+method = { name = "none" }         # exactly one: the others are compared with it
 
-    [[arms]]
-    name = "aligned"
-    oracle = "aligned"                 # of generated people: somebody else in everybody's place
+[[arms]]
+name = "aligned"
+oracle = "aligned"                 # of generated people: somebody else in everybody's place
 
-    [[order]]                          # what must come out; see ``_compare.Line``
-    arm = "aligned"
-    of = "original"
-    at_least = 0.6
+[[order]]                          # what must come out; see ``_compare.Line``
+arm = "aligned"
+of = "original"
+at_least = 0.6
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def _dealt(data: Dataset, private: Labels, cfg: Config) -> dict[str, list[_Someb
         if people > cfg.most:
             break
         there = [pair for pair in groups[at] if (data.root / data.images / pair[0].name).is_file()]
-        chosen.append([_Somebody(*pair, at) for pair in there])
+        chosen.append([_Somebody(entry, one, at) for entry, one in there])
     half = len(chosen) // 2
     few = max(1, round(CHOOSE * half))
     parts = {"learn": chosen[few:half], "choose": chosen[:few], "asked": chosen[half:]}

@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -188,7 +189,7 @@ def plan(grid: Grid, out: Path, workers: int) -> list[Job]:
     for arm, split in copies:
         folder = copy_folder(out, arm, split)
         add(
-            f"copy {folder.name}", "copy", work_copy, lambda folder=folder: _is_copied(folder),
+            f"copy {folder.name}", "copy", work_copy, partial(_is_copied, folder),
             drawn, arm=arm, split=split,
         )  # fmt: skip
     for seed in grid.cfg.seeds:

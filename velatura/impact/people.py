@@ -118,8 +118,8 @@ def make(
             counts[split] = _counts(content)
             _write(folder / "annotations" / f"people_{split}.json", content)
             if split == "train":
-                known = [one for at in range(cfg.train) for one in private[split][at]]
-                _write(folder / PRIVATE_FILE, _labels(content, known))
+                traits = [one for at in range(cfg.train) for one in private[split][at]]
+                _write(folder / PRIVATE_FILE, _labels(content, traits))
         summary = {
             "schema": SCHEMA,
             **_settings(cfg),
