@@ -97,6 +97,9 @@ def test_what_the_seed_does_to_both_is_no_noise():
     half = 4.30265 * 0.5 / math.sqrt(3)
     assert found["difference_interval"] == pytest.approx([5 - half, 5 + half], abs=1e-3)
     assert found["within_noise"] is False
+    back = _compare.compared({0: 5.0, 1: 7.5, 2: 12.5}, {0: 10.0, 1: 12.0, 2: 18.0})
+    assert back["difference"] == pytest.approx(-5)
+    assert back["within_noise"] is False
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,12 @@ def _read_of(arm: Mapping[str, Any]) -> tuple[str, str]:
     return f"{text} ({inside})" if inside else text, f"{found['auroc']:.1f}"
 
 
+def _leak(arm: Mapping[str, Any]) -> str:
+    """L alone."""
+    found = arm["privacy"] or {"L": None}
+    return NONE if found["L"] is None else value_text({"x": found["L"]}, "x", 2)[0]
+
+
 def _of(result: Mapping[str, Any], arm: str, task: str, group: str, figure: str = "AP") -> Any:
     """One figure; one without values where the arm has none."""
     none = {"mean": None, "sd": None, "n": 0, "difference": None, "difference_interval": None,
@@ -220,9 +226,7 @@ def plain_table(result: Mapping[str, Any]) -> str:
         name = arm["name"]
         cells = [_spread(_of(result, name, task, "hidden")) for task in tasks]
         control = _spread(_of(result, name, "detection", "control"))
-        privacy = arm["privacy"]
-        leak = NONE if not privacy or privacy["L"] is None else f"{privacy['L']:.2f}"
-        rows.append([name, _share(arm), *cells, control, leak])
+        rows.append([name, _share(arm), *cells, control, _leak(arm)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     return "\n".join(
         "  ".join(
@@ -245,7 +249,7 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
     hidden, control = (", ".join(result["categories"][key]) for key in ("hidden", "control"))
     for task in result["tasks"]:
         head = ["Arm", "Hidden", *(name.replace("AP_", "AP ") for name in SHOWN), "To original",
-                "Mark", "Control AP", "Control, to original"]  # fmt: skip
+                "Mark", "Control AP", "Control, to original", "L"]  # fmt: skip
         rows = []
         for arm in result["arms"]:
             own, other = (_of(result, arm["name"], task, key) for key in ("hidden", "control"))
@@ -254,7 +258,7 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
             rows.append(
                 [arm["name"], _share(arm), *shown, NONE if same else _difference(own),
                  NONE if same else _noise(own), _spread(other),
-                 NONE if same else _difference(other)]
+                 NONE if same else _difference(other), _leak(arm)]
             )  # fmt: skip
         about = f"of {hidden or 'nobody'}, the hidden; control: {control or 'none'}"
         found.append((f"{SHORT[task].capitalize()} AP {about}", head, rows))
@@ -343,7 +347,7 @@ def page(result: Mapping[str, Any], folder: Path) -> str:
     count = len(result["tasks"])
     said, other = published()
     sections = [
-        _section("What it costs", _figure(result) + "".join(map(_html, shown[:count]))
+        _section("What it costs", _figure(result) + "".join(map(_titled, shown[:count]))
                  + f'<p class="small soft under">{escape(LEGEND)}</p>'),
         *(_section(title, _html((title, head, rows))) for title, head, rows in shown[count:]),
         _pictures(result, folder),
@@ -375,6 +379,10 @@ def page(result: Mapping[str, Any], folder: Path) -> str:
 
 def _section(title: str, body: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{body}</section>"
+
+
+def _titled(table: Table) -> str:
+    return f"<h3>{escape(table[0])}</h3>{_html(table)}"
 
 
 def _html(table: Table) -> str:

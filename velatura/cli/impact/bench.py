@@ -47,7 +47,7 @@ def bench(
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Train on every arm of a grid, alike, and test on originals: what does hiding people cost?
+    """Train on every arm of a grid, alike, and test on originals: what hiding people costs.
 
     Without a grid file, on generated people, for whom the order of the arms is known. The same
     command goes on where it was stopped. What breaks is named, and does not stop the rest.
