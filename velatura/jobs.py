@@ -15,17 +15,18 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.context import SpawnContext
+from statistics import mean
 from typing import Any
 
 from velatura.errors import Failure, VelaturaError
 
-__all__ = ["Event", "Job", "run"]
+__all__ = ["Event", "Job", "Pace", "run"]
 
 
 @dataclass(frozen=True)
@@ -290,3 +291,67 @@ def _stop(team: list[_Worker], early: bool) -> None:
     for worker in team:
         worker.messages.close()
         worker.messages.cancel_join_thread()
+
+
+ENOUGH = 0.1  # of a job, to say how long it takes
+
+
+class Pace:
+    """How long all that is left will take, from what finished jobs of each stage took.
+
+    Args:
+        workers: processes side by side.
+    """
+
+    def __init__(self, workers: int):
+        self.workers = workers
+        self._seconds: dict[str, list[float]] = {}
+        self._left: dict[tuple[str, str], tuple[str, float]] = {}  # to its stage, and share
+        self._begun: dict[tuple[str, str], tuple[float, float]] = {}  # to a time, and share then
+        self._guess: dict[str, float] = {}  # of stages of which a job is under way
+
+    def expect(self, cell: str, jobs: Iterable[Job]) -> None:
+        """These will be done, unless they are already."""
+        self._left |= {(cell, job.name): (job.stage, 1.0) for job in jobs if not job.done()}
+
+    def learn(self, jobs: Iterable[Job], seconds: Mapping[str, float]) -> None:
+        """What the jobs of a finished cell took, in all of each stage."""
+        stages = [job.stage for job in jobs]
+        for stage in {*stages} & {*seconds}:
+            self._seconds.setdefault(stage, []).append(seconds[stage] / stages.count(stage))
+
+    def note(self, cell: str, event: Event) -> None:
+        """A job moved on, or is over."""
+        key = cell, event.job.name
+        if event.kind == "progress" and event.total and key in self._left:
+            share, now = event.done / event.total, time.monotonic()
+            self._left[key] = event.job.stage, max(1 - share, 0.0)
+            begun, before = self._begun.setdefault(key, (now, share))
+            if share - before >= ENOUGH:
+                self._guess[event.job.stage] = (now - begun) / (share - before)
+        elif event.kind not in ("start", "progress"):
+            self._left.pop(key, None)
+            if event.kind == "end":
+                self._seconds.setdefault(event.job.stage, []).append(event.seconds)
+
+    def forget(self, cell: str) -> None:
+        """A cell is over, however it ended."""
+        self._left = {key: value for key, value in self._left.items() if key[0] != cell}
+
+    def left(self) -> float | None:
+        """Seconds; None while no job has finished or come some way.
+
+        A stage of which none has is taken for the mean of its like: of other trainings, or else of
+        all.
+        """
+        means = {**self._guess, **{stage: mean(took) for stage, took in self._seconds.items()}}
+        if not means:
+            return None
+        alike: dict[str, list[float]] = {}
+        for stage, value in means.items():
+            alike.setdefault(stage.partition(" ")[0], []).append(value)
+
+        def expected(stage: str) -> float:
+            return means.get(stage, mean(alike.get(stage.partition(" ")[0], means.values())))
+
+        return sum(expected(stage) * share for stage, share in self._left.values()) / self.workers

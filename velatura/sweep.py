@@ -41,7 +41,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from statistics import mean
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -51,7 +50,7 @@ from velatura.config import apply_sets, build, config, digest, fields, read_toml
 from velatura.data._seen import SEEN
 from velatura.errors import BadInput, Failure, unknown
 from velatura.experiment import DEFAULTS, Section, learns, load_data, locked, resolve, train
-from velatura.jobs import Event, Job, sentence, tell
+from velatura.jobs import Event, Job, Pace, sentence, tell
 from velatura.jobs import run as run_jobs
 from velatura.report.records import made_by, over_anonymizers
 from velatura.study import RAW, Row, Study, resolve_study
@@ -736,61 +735,6 @@ def _refuse_others(cells: Iterable[Cell]) -> dict[str, State]:
                 "--out. A grid may gain rows; it may not change them, or lose them."
             )
     return states
-
-
-class Pace:
-    """How long all that is left will take, from what finished jobs of each stage took.
-
-    Args:
-        workers: processes side by side.
-    """
-
-    def __init__(self, workers: int):
-        self.workers = workers
-        self._seconds: dict[str, list[float]] = {}
-        self._left: dict[tuple[str, str], tuple[str, float]] = {}  # to its stage, and share
-
-    def expect(self, cell: str, jobs: Iterable[Job]) -> None:
-        """These will be done, unless they are already."""
-        self._left |= {(cell, job.name): (job.stage, 1.0) for job in jobs if not job.done()}
-
-    def learn(self, jobs: Iterable[Job], seconds: Mapping[str, float]) -> None:
-        """What the jobs of a finished cell took, in all of each stage."""
-        stages = [job.stage for job in jobs]
-        for stage in {*stages} & {*seconds}:
-            self._seconds.setdefault(stage, []).append(seconds[stage] / stages.count(stage))
-
-    def note(self, cell: str, event: Event) -> None:
-        """A job moved on, or is over."""
-        key = cell, event.job.name
-        if event.kind == "progress" and event.total and key in self._left:
-            self._left[key] = event.job.stage, max(1 - event.done / event.total, 0.0)
-        elif event.kind not in ("start", "progress"):
-            self._left.pop(key, None)
-            if event.kind == "end":
-                self._seconds.setdefault(event.job.stage, []).append(event.seconds)
-
-    def forget(self, cell: str) -> None:
-        """A cell is over, however it ended."""
-        self._left = {key: value for key, value in self._left.items() if key[0] != cell}
-
-    def left(self) -> float | None:
-        """Seconds; None while no job has finished.
-
-        A stage of which none has finished is taken for the mean of its like: of other trainings,
-        or else of all.
-        """
-        means = {stage: mean(values) for stage, values in self._seconds.items()}
-        if not means:
-            return None
-        alike: dict[str, list[float]] = {}
-        for stage, value in means.items():
-            alike.setdefault(stage.partition(" ")[0], []).append(value)
-
-        def expected(stage: str) -> float:
-            return means.get(stage, mean(alike.get(stage.partition(" ")[0], means.values())))
-
-        return sum(expected(stage) * share for stage, share in self._left.values()) / self.workers
 
 
 # The table -----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import typer
 from PIL import Image
 
 from velatura import cli
-from velatura.cli.impact import anonymize as command
+from velatura.cli.impact import _progress
 from velatura.impact import people as room
 
 
@@ -91,9 +91,9 @@ def test_the_sheet_and_the_boxes(run, coco):
 
 
 def test_progress_where_nobody_watches_a_bar(run, coco, monkeypatch):
-    monkeypatch.setattr(command, "EVERY", 0)
+    monkeypatch.setattr(_progress, "EVERY", 0)
     _, _, err = run("--data", "coco", "--out", "out", "--workers", 1)
-    assert re.fullmatch(r"(\d of 4 images, \d+ images/s, about 0 min left\n){4}", err)
+    assert re.fullmatch(r"(\d of 4 images, about 0 min left\n){4}", err)
 
 
 def test_the_list_of_methods(run):

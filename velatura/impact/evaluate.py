@@ -84,6 +84,7 @@ def evaluate(
     *,
     anonymized: bool = False,
     batch: int = 16,
+    mark: str = "-anonymized",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Find, compare and write.
@@ -93,6 +94,7 @@ def evaluate(
         data: original pictures, which ``_formats.read`` found, of all categories.
         anonymized: take a copy in which people are hidden, and say so in the result.
         batch: pictures at a time.
+        mark: at the end of the names of what is written of such a copy.
         progress: called with pictures done and in all.
 
     Returns:
@@ -138,7 +140,7 @@ def evaluate(
         "data": _about_data(data, found, said, run),
         "run": run.about,
     }
-    _write(folder, data, answer, finds, "-anonymized" if hides(said) else "")
+    _write(folder, data, answer, finds, mark if hides(said) else "")
     return answer
 
 

@@ -4,6 +4,7 @@
     OUT/train/*.png, OUT/val/*.png     one to four people each, among parcels and clutter
     OUT/oracle/aligned/*.png           train with somebody else in everybody's place, same poses
     OUT/oracle/misaligned/*.png        the same, in poses that were missed
+    OUT/private.json                   what is private of everybody in train, by annotation
     OUT/people.json                    settings and counts; written last
 
 What a network loses when it learns from the one or the other is known before it is measured: little
@@ -33,6 +34,7 @@ from pydantic import Field
 
 from velatura.config import config, plain
 from velatura.data._people.body import KEYPOINTS
+from velatura.data._people.census import ATTRIBUTES
 from velatura.errors import BadInput, Failure
 
 __all__ = ["CATEGORIES", "Config", "make"]
@@ -40,9 +42,12 @@ __all__ = ["CATEGORIES", "Config", "make"]
 SCHEMA = "velatura-impact-people/1"
 DRAWING = 1  # of pictures: another number when the same settings draw others
 MARK = "people.json"
+PRIVATE_FILE = "private.json"
 FOLDERS = ("annotations", "oracle", "train", "val")
 ORACLES = {"aligned": False, "misaligned": True}  # whether poses are missed
 PERSON, PARCEL = 1, 2
+# Of everybody: what the pictures show and the annotations do not say.
+PRIVATE = ("skin_tone", "gender", "bare_skin", "hair", "shirt")
 # https://cocodataset.org/#format-data; names are counted from 1.
 SKELETON = (
     (16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9),
@@ -100,8 +105,10 @@ def make(
         sizes = {"train": cfg.train, "val": cfg.val}
         jobs = [Job(cfg, split, at, folder) for split in sizes for at in range(sizes[split])]
         found: dict[str, dict[int, list[dict[str, Any]]]] = {split: {} for split in sizes}
+        private: dict[str, dict[int, list[list[int]]]] = {split: {} for split in sizes}
         for done, drawn in enumerate(spread(_draw, jobs, workers, each=32), 1):
             found[drawn.split][drawn.number] = drawn.annotations
+            private[drawn.split][drawn.number] = drawn.private
             if progress is not None:
                 progress(done, len(jobs))
         counts = {}
@@ -110,6 +117,9 @@ def make(
             content = _document(cfg, split, [by_number[at] for at in range(sizes[split])])
             counts[split] = _counts(content)
             _write(folder / "annotations" / f"people_{split}.json", content)
+            if split == "train":
+                traits = [one for at in range(cfg.train) for one in private[split][at]]
+                _write(folder / PRIVATE_FILE, _labels(content, traits))
         summary = {
             "schema": SCHEMA,
             **_settings(cfg),
@@ -200,11 +210,12 @@ class Job(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """What is in it, without ids."""
+    """What is in it, without ids; and of each person among it, 0 or 1 for each of ``PRIVATE``."""
 
     split: str
     number: int
     annotations: list[dict[str, Any]]
+    private: list[list[int]]
 
 
 def _draw(job: Job) -> Drawn:
@@ -224,8 +235,11 @@ def _draw(job: Job) -> Drawn:
     for place, image in images.items():
         (job.folder / place / _name(job.number)).write_bytes(encoded(image, "PNG"))
     found = [_person(*pair) for pair in zip(picture.people, picture.keypoints, strict=True)]
+    columns = [ATTRIBUTES.index(name) for name in PRIVATE]
+    traits = zip(found, crowd.traits, strict=True)
+    private = [has[columns].tolist() for one, has in traits if one["area"]]
     found += [_thing(mask, PARCEL) for mask in picture.parcels]
-    return Drawn(job.split, job.number, [one for one in found if one["area"]])
+    return Drawn(job.split, job.number, [one for one in found if one["area"]], private)
 
 
 @lru_cache(maxsize=1)
@@ -303,6 +317,13 @@ def _document(
         "annotations": listed,
         "categories": CATEGORIES,
     }
+
+
+def _labels(content: dict[str, Any], private: list[list[int]]) -> dict[str, Any]:
+    """What is private of the people of a split, by the id of their annotation."""
+    people = [one["id"] for one in content["annotations"] if one["category_id"] == PERSON]
+    labels = {str(number): has for number, has in zip(people, private, strict=True)}
+    return {"attributes": list(PRIVATE), "labels": labels}
 
 
 def _counts(content: dict[str, Any]) -> dict[str, Any]:

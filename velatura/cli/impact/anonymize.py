@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,8 +12,6 @@ from velatura.errors import BadInput
 
 if TYPE_CHECKING:
     from velatura.impact.anonymize import Setup
-
-EVERY = 10  # seconds between lines about the progress, where nobody watches a bar
 
 
 def anonymize(
@@ -107,6 +101,7 @@ def anonymize(
         raise BadInput("--write-boxes goes with --dry-run.")
     if sheet is not None and dry_run:
         raise BadInput("--sheet shows copies, and --dry-run makes none; leave one out.")
+    from velatura.cli.impact._progress import shown
     from velatura.config import apply_sets
     from velatura.impact import _formats
     from velatura.impact import anonymize as work
@@ -120,7 +115,7 @@ def anonymize(
     how = work.setup(apply_sets(values, sets or []))
     found = _formats.read(form, data, ann or (), images, how.cfg.regions.categories)
     try:
-        with _progress(as_json) as progress:
+        with shown("images", as_json) as progress:
             if out is None or dry_run:
                 summary, regions = work.look(
                     how, found, workers=workers, limit=limit, progress=progress
@@ -205,49 +200,6 @@ def _write_boxes(regions: dict[str, list[list[int]]], path: Path) -> None:
     except OSError as error:
         raise BadInput(f"Cannot write {path}: {error.strerror}.") from error
     typer.echo(f"{path}: edit it, and hide what it says with --boxes {path}.", err=True)
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """Images done, images a second and the time that is left: a bar where somebody watches, else
-    a line now and then; both on stderr."""
-    if quiet:
-        yield None
-        return
-    if not sys.stderr.isatty():
-        yield _Lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
-
-    began = time.perf_counter()
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), Remaining())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("", total=None, rate="")
-
-        def show(done: int, total: int) -> None:
-            rate = f"{done / (time.perf_counter() - began):.0f} images/s"
-            bars.update(task, completed=done, total=total, rate=rate)
-
-        yield show
-
-
-class _Lines:
-    """Progress as lines of text."""
-
-    def __init__(self) -> None:
-        self.began = self.last = time.perf_counter()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.perf_counter()
-        if now - self.last < EVERY:
-            return
-        self.last = now
-        rate = done / (now - self.began)
-        left = (total - done) / rate / 60
-        line = f"{done} of {total} images, {rate:.0f} images/s, about {left:.0f} min left"
-        typer.echo(line, err=True)
 
 
 def _print(summary: dict[str, Any], how: Setup) -> None:

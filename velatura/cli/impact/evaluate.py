@@ -51,12 +51,7 @@ def evaluate(
     from velatura.impact import evaluate as work
 
     found = _formats.read(form, data, ann or (), images, None)
-    with shown("images", as_json) as show:
-
-        def progress(done: int, total: int) -> None:
-            if show is not None:
-                show(done, total, {})
-
+    with shown("images", as_json) as progress:
         answer = work.evaluate(run, found, anonymized=anonymized, batch=batch, progress=progress)
     if as_json:
         typer.echo(json.dumps(answer, indent=2))

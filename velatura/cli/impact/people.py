@@ -34,13 +34,13 @@ def people(
     """
     if out is None:
         raise BadInput("Say where the pictures go: --out DIR.")
-    from velatura.cli.impact.anonymize import _progress
+    from velatura.cli.impact._progress import shown
     from velatura.config import build
     from velatura.impact import people as work
 
     cfg = build(work.Config, {"train": train, "val": val, "size": size, "seed": seed})
     try:
-        with _progress(as_json) as progress:
+        with shown("images", as_json) as progress:
             summary, new = work.make(cfg, out, workers=workers, progress=progress)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Interrupted; nothing was left behind.") from None

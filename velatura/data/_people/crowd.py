@@ -57,6 +57,7 @@ class Crowd(NamedTuple):
 
     room: Scene  # its light and what is in front of everything; nobody of it is drawn
     actors: tuple[Actor, ...]  # furthest first
+    traits: tuple[Array, ...]  # of each actor, 0 or 1 for each of `ATTRIBUTES`
     parcels: tuple[Parcel, ...]  # furthest first
     clutter: tuple[Occluder, ...]  # behind everybody
 
@@ -75,13 +76,15 @@ def draw_crowd(seed: int, split: str, index: int) -> Crowd:
     rng = _rng(seed, split, index, PLACES)
     room = draw_scene(seed, split, index, 1, "idle", _attributes(rng), index)
     room = room._replace(horizon=rng.uniform(0.44, 0.60))
-    actors = []
+    people = []
     for k, (scale, x, floor) in enumerate(_places(rng, room.horizon)):
-        actor = _somebody(seed, split, MOST * index + k, str(rng.choice(POSES)), rng)
-        actors.append(actor._replace(scale=scale, x=x, floor=floor))
+        actor, traits = _somebody(seed, split, MOST * index + k, str(rng.choice(POSES)), rng)
+        people.append((actor._replace(scale=scale, x=x, floor=floor), traits))
+    people.sort(key=lambda person: person[0].floor)
     return Crowd(
         room=room,
-        actors=tuple(sorted(actors, key=lambda actor: actor.floor)),
+        actors=tuple(actor for actor, _ in people),
+        traits=tuple(traits for _, traits in people),
         parcels=_parcels(rng, room.horizon),
         clutter=_clutter(rng, room.horizon),
     )
@@ -93,15 +96,16 @@ def replaced(crowd: Crowd, seed: int, split: str, index: int, slips: bool = Fals
     In the same poses; with `slips`, in poses that were missed. The others are the same either way.
     """
     rng, angles = _rng(seed, split, index, OTHERS), _rng(seed, split, index, SLIPS)
-    actors = []
+    actors, traits = [], []
     for k, actor in enumerate(crowd.actors):
-        other = _somebody(seed, split, NEW + MOST * index + k, actor.action, rng)
+        other, has = _somebody(seed, split, NEW + MOST * index + k, actor.action, rng)
+        traits.append(has)
         person = other.person._replace(build=actor.person.build, style=actor.person.style)
         manner = actor.manner
         if slips:
             manner = manner._replace(slip=draw_slip(angles))
         actors.append(actor._replace(person=person, outfit=other.outfit, manner=manner))
-    return crowd._replace(actors=tuple(actors))
+    return crowd._replace(actors=tuple(actors), traits=tuple(traits))
 
 
 def draw(crowd: Crowd, size: int, labels: bool = True) -> Picture:
@@ -159,9 +163,12 @@ def _attributes(rng: np.random.Generator) -> Array:
     return np.array([has[name] for name in ATTRIBUTES])
 
 
-def _somebody(seed: int, split: str, number: int, action: str, rng: np.random.Generator) -> Actor:
-    """The person `number` of a split, as a scene of their own shows them."""
-    return draw_scene(seed, split, number, 1, action, _attributes(rng), number).actor
+def _somebody(
+    seed: int, split: str, number: int, action: str, rng: np.random.Generator
+) -> tuple[Actor, Array]:
+    """The person `number` of a split, as a scene of their own shows them, and their attributes."""
+    has = _attributes(rng)
+    return draw_scene(seed, split, number, 1, action, has, number).actor, has
 
 
 def _floor(scale: float, horizon: float, rng: np.random.Generator) -> float:
