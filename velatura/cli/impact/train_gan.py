@@ -135,13 +135,14 @@ class _Lines:
 
     def __init__(self) -> None:
         self.what, self.first = "", 0
-        self.began = self.last = time.perf_counter()
+        self.began = self.seen = self.last = time.perf_counter()
 
     def __call__(self, what: str, done: int, total: int, terms: dict[str, float]) -> None:
         now = time.perf_counter()
-        if what != self.what:
-            self.what, self.first, self.began = what, done, now
-        if now - self.last < EVERY or done == self.first:
+        if what != self.what:  # a resumed run does not begin at 0
+            self.what, self.first, self.began = what, done - 1, self.seen
+        self.seen = now
+        if now - self.last < EVERY:
             return
         self.last = now
         each = (now - self.began) / (done - self.first)
