@@ -1,6 +1,6 @@
 # make demo   a network learns to hide people, and is attacked: runs/demo/report.html
 # make test   format, lint, types, tests
-# make impact does `velatura impact bench` find the order of arms that is known? (four minutes)
+# make impact does `velatura impact bench` find the order of arms that is known? (five minutes)
 #
 # Each sets itself up from nothing: a virtual environment in .venv and an install into it,
 # with the CPU build of torch unless an NVIDIA GPU answers. PYTHON=python3.12 make demo
@@ -28,7 +28,7 @@ test: check
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 impact: $(VENV)/installed-dev
-	@echo "make impact: detectors learn from five training sets, alike (four minutes on two cores)."
+	@echo "make impact: detectors learn from five training sets, alike (five minutes on two cores)."
 	@there=$$(mktemp -d); $(BIN)/velatura impact bench --size small --out "$$there/bench"; \
 	    status=$$?; rm -rf "$$there"; exit $$status
 
