@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -37,6 +36,7 @@ from velatura.errors import BadInput, Failure, unknown
 from velatura.impact import _where
 from velatura.impact._coco import Dataset, Entry
 from velatura.impact._manifest import Journal, lines
+from velatura.impact._versions import installed
 from velatura.impact._whole import WAYS
 from velatura.regions import RegionAnonymizer
 
@@ -153,7 +153,7 @@ def anonymize(
         **how.values(),
         "made_of": made_of,
         "anonymizer": how.anonymizer().describe(),
-        "versions": _versions(),
+        "versions": installed(LIBRARIES),
         **_counts(lines(manifest), data, _unlisted(data)),
     }
     _write(out / SUMMARY, json.dumps(summary, indent=2).encode() + b"\n")
@@ -498,11 +498,3 @@ def _unlisted(data: Dataset) -> int:
         for path in folder.rglob("*")
         if path.suffix.lower() in FORMS and path.relative_to(folder).as_posix() not in named
     )
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in LIBRARIES:
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found

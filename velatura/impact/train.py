@@ -15,9 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,6 +30,7 @@ from velatura.errors import BadInput
 from velatura.experiment import locked
 from velatura.impact._coco import Dataset
 from velatura.impact._pictures import Augment, Lesson, Pictures, arm, lesson, survey
+from velatura.impact._versions import installed
 from velatura.training import checkpoint
 from velatura.training import loop as services
 from velatura.training.players import prepare
@@ -169,7 +168,7 @@ def train(
     }
     with locked(out):
         _claim(out, {**how.values(), "data": found.fingerprint, "first_weights": first})
-        about["versions"] = _versions()
+        about["versions"] = installed(LIBRARIES)
         _descend(how, data, what, found.missing, detector, out, about, progress)
         parameters = sum(parameter.numel() for parameter in detector.parameters())
         summary = plain({**about, "parameters": parameters})
@@ -275,12 +274,4 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         if "network" not in state:
             raise BadInput(f"{path} is the checkpoint of something else than `impact train`.")
         found = state["network"]
-    return found
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in LIBRARIES:
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
     return found

@@ -27,5 +27,4 @@ class Config:
 
 def build(cfg: Config) -> nn.Module:
     """(B, T, 3, H, W) in [0, 1] to the same."""
-    values = {name: getattr(cfg, name) for name in cfg.__dataclass_fields__}
-    return coarse_flow.CoarseFlow(coarse_flow.Config(**values, depth=0))
+    return coarse_flow.anonymizer(coarse_flow.Config(**vars(cfg), depth=0))
