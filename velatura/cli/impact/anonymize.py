@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from velatura.cli.impact._options import Annotations, Format, Images
 from velatura.errors import BadInput
 
 if TYPE_CHECKING:
@@ -31,14 +32,9 @@ def anonymize(
     level: Annotated[
         str, typer.Option(help="low, medium or high: strength, relative to the region.")
     ] = "",
-    ann: Annotated[
-        list[Path] | None,
-        typer.Option(help="A file of annotations; again for others of the same images."),
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="The folder of images, where it is none of the usual.")
-    ] = None,
-    form: Annotated[str, typer.Option("--format", help="coco, crowdpose or widerface.")] = "coco",
+    ann: Annotations = None,
+    images: Images = None,
+    form: Format = "coco",
     source: Annotated[
         str,
         typer.Option(help="Of regions: annotations, keypoints, detector or boxes."),

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from velatura.cli.impact._options import Annotations, Format, Images
 from velatura.errors import BadInput
 
 
@@ -19,14 +20,9 @@ def evaluate(
     data: Annotated[
         Path, typer.Option(help="The folder of original pictures.", show_default=False)
     ] = Path(),
-    ann: Annotated[
-        list[Path] | None,
-        typer.Option(help="A file of annotations; again for others of the same images."),
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="The folder of images, where it is none of the usual.")
-    ] = None,
-    form: Annotated[str, typer.Option("--format", help="coco, crowdpose or widerface.")] = "coco",
+    ann: Annotations = None,
+    images: Images = None,
+    form: Format = "coco",
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 16,
     anonymized: Annotated[
         bool,

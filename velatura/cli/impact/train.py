@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from velatura.cli.impact._options import Annotations, Format, Images
 from velatura.errors import BadInput
 
 
@@ -30,14 +31,9 @@ def train(
     seed: Annotated[
         int, typer.Option(min=0, help="Of the first weights, the order and the variation.")
     ] = 0,
-    ann: Annotated[
-        list[Path] | None,
-        typer.Option(help="A file of annotations; again for others of the same images."),
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="The folder of images, where it is none of the usual.")
-    ] = None,
-    form: Annotated[str, typer.Option("--format", help="coco, crowdpose or widerface.")] = "coco",
+    ann: Annotations = None,
+    images: Images = None,
+    form: Format = "coco",
     category: Annotated[
         list[str] | None, typer.Option(help="Learn this one; again for others. Default: all.")
     ] = None,

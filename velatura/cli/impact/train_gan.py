@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from velatura.cli.impact._options import Annotations, Format, Images
 from velatura.errors import BadInput
 
 EVERY = 10  # seconds between lines about the progress, where nobody watches a bar
@@ -29,14 +30,9 @@ def train_gan(
     width: Annotated[int, typer.Option(help="Channels at full size.")] = 32,
     steps: Annotated[int, typer.Option(help="Of training.")] = 10_000,
     batch: Annotated[int, typer.Option(help="Crops in a step.")] = 16,
-    ann: Annotated[
-        list[Path] | None,
-        typer.Option(help="A file of annotations; again for others of the same images."),
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="The folder of images, where it is none of the usual.")
-    ] = None,
-    form: Annotated[str, typer.Option("--format", help="coco, crowdpose or widerface.")] = "coco",
+    ann: Annotations = None,
+    images: Images = None,
+    form: Format = "coco",
     sets: Annotated[
         list[str] | None, typer.Option("--set", help="Any other setting, such as least=32.")
     ] = None,
