@@ -129,8 +129,8 @@ def test_a_record_of_another_configuration_is_not_drawn(
     code, out, err = tiny.main(*words, str(tmp_path / "two"))
     assert (code, len(out.splitlines())) == (0, 2)
     assert re.match(
-        r"Not shown, as the grid says otherwise now: w0-0 \(evaluation\.epochs is 77, the grid says "
-        r"\d+\)\. Run velatura sweep experiments/grids/comparison\.toml --only w0 --out "
+        r"Not shown, as the grid says otherwise now: w0-0 \(evaluation\.epochs is 77, the grid "
+        r"says \d+\)\. Run velatura sweep experiments/grids/comparison\.toml --only w0 --out "
         r"runs/again/comparison, and then name it with --records runs/again\.\n$",
         err,
     )

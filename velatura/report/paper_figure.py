@@ -103,7 +103,10 @@ def draw(
     words = ["velatura", "sweep", str(grid), "--only", where["world"]]
     source, world = records / where["grid"], where["world"]
     found, others = read_shown(records, grid, check, world)
-    where = {**where, "cells": [source / f"{world}-{seed}" for seed in sorted(found.get(world, ()))]}
+    where = {
+        **where,
+        "cells": [source / f"{world}-{seed}" for seed in sorted(found.get(world, ()))],
+    }
     lacks: list[str] = []
     if others:
         told = "; ".join(f"{world}-{seed} ({why})" for (_, seed), why in others.items())
