@@ -135,6 +135,11 @@ def test_rows_that_cannot_be(row: Any, evaluation: Any, sentence: str):
         study.resolve_study(values([*ROWS, bad], **evaluation))
 
 
+def test_the_codecs_are_listed():
+    code, out, err = tiny.main("evaluate", "--list")
+    assert (code, out.splitlines()[-1], err) == (0, "codecs: h264", "")
+
+
 def test_a_row_of_nothing_is_no_row():
     with pytest.raises(BadInput, match=r"rows\[0\]: expected the keys .* or name, of, codec and"):
         study.resolve_study(values([{"name": "x", "codec": "h264"}]))
