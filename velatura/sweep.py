@@ -23,6 +23,11 @@ A grid file is a study file and, above its sections:
     name = "novel"
     from = "runs/{world}-{seed}"   # the run of each cell; without {seed} all seeds are of one
 
+    [[rows]]
+    name = "penalty_0.1_h264"      # a row once more, after a codec; nothing is trained for it
+    of = "penalty_0.1"
+    codec = "h264"
+
 A cell is the study of one world and seed. The folder of a sweep:
 
     WORLD-SEED/     the study of a cell
@@ -551,7 +556,11 @@ def _equalled(grid: Grid, out: Path) -> tuple[dict[str, int | None], dict[str, s
     """Steps of each learned row whose step was timed; and why of those where it could not be."""
     rows = _timed(grid, out)
     lacks = {name: row["error"] for name, row in rows.items() if "error" in row}
-    return {name: row.get("steps") for name, row in rows.items()}, lacks
+    steps = {name: row.get("steps") for name, row in rows.items()}
+    for row in grid.values["rows"]:
+        if (of := str(row.get("of"))) in lacks:  # nor can it be examined after a codec
+            steps[_name(row)], lacks[_name(row)] = None, lacks[of]
+    return steps, lacks
 
 
 def calibrate(
@@ -576,7 +585,11 @@ def calibrate(
     with locked(out):
         made = grid.study(replace(grid.worlds[0], rows=()), grid.seeds[0], {})
         known = _timed(grid, out)
-        of = {row.name: digest(row.run.science()) for row in made.rows if learns(row.run)}
+        of = {
+            row.name: digest(row.run.science())
+            for row in made.rows
+            if learns(row.run) and not row.coded
+        }
         if changed := sorted(name for name in {*known} & {*of} if known[name]["of"] != of[name]):
             raise BadInput(
                 f"{out}/equal.json was timed of something else: {', '.join(changed)} changed "
@@ -698,7 +711,7 @@ def _take_trained(cell: Cell) -> None:
     if cell.source is None:
         return
     for row in cell.study.rows:
-        if not learns(row.run) or row.source:
+        if not learns(row.run) or row.source or row.coded:
             continue
         source, to = (folder / "methods" / row.name for folder in (cell.source, cell.folder))
         product = source / "anonymizer.safetensors"

@@ -58,6 +58,22 @@ def old() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def coded() -> dict[str, Any]:
+    """The old study with its learned row, and the filter, once more after a codec; there the
+    learned row does better in both."""
+    found = old()
+    found["config"]["rows"] += [
+        {"name": "late", "of": "mine", "codec": "h264", "crf": 30},
+        {"name": "outline_h264", "of": "outline", "codec": "h264", "crf": 23},
+    ]
+    found["rows"] += [
+        _row("late", "constrained", 78.5, 60.0, 0.85, 0.4, 0.03, of="mine", codec="h264", crf=30),
+        _row("outline_h264", "frame_difference", 86.5, 55.0, 0.95, 0.3, 0.02, of="outline",
+             codec="h264", crf=23),
+    ]  # fmt: skip
+    return found
+
+
 def new() -> dict[str, Any]:
     """The same study with all that schema 2 has."""
     found = old()
@@ -209,6 +225,7 @@ def all_of_them() -> dict[str, tuple[dict[str, Any], str]]:
     return {
         "old": (old(), "mine"),
         "new": (new(), "mine"),
+        "after a codec": (coded(), "late"),
         "hostile": (hostile(), EVIL),
         **{name: (found, "mine") for name, found in unfinished().items()},
     }

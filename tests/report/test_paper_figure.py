@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,10 @@ def panels(root: Path, number: str, records: Path, lacks: list[str]) -> list[Any
     """The axes of a figure."""
     given = read_toml(root / "experiments/figures" / f"figure{number}.toml")
     where = given["people"]
+    source = records / where["grid"]
+    where = {**where, "cells": sorted(source.glob(f"{where['world']}-*"))}
     kind = paper_figure.KINDS[given["kind"]]
-    return kind(given, where, records / where["grid"], "COMMAND", lacks).axes
+    return kind(given, where, source, "COMMAND", lacks).axes
 
 
 @pytest.mark.parametrize("number", FIGURES)
@@ -103,6 +107,50 @@ def test_what_records_do_not_keep_is_asked_for(number: str, what: str, root: Pat
         draw(number, tmp_path, root / "experiments/figures", tmp_path)
 
 
+GRID = Path("experiments", "grids", "comparison.toml")
+
+
+def test_a_record_of_another_configuration_is_not_drawn(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As in tables: the figure is that of the other seeds, and which is left out is said."""
+    monkeypatch.chdir(root)
+    records = paper_records.write(tmp_path / "mine", grid=GRID)
+    words = ["figure", "5", "--records", str(records), "--out"]
+    assert tiny.main(*words, str(tmp_path / "all"))[2] == ""
+
+    def change(seed: int) -> None:
+        path = records / "comparison" / f"w0-{seed}" / "summary.json"
+        made = json.loads(path.read_text())
+        made["config"]["evaluation"]["epochs"] = 77
+        path.write_text(json.dumps(made))
+
+    change(0)
+    code, out, err = tiny.main(*words, str(tmp_path / "two"))
+    assert (code, len(out.splitlines())) == (0, 2)
+    assert re.match(
+        r"Not shown, as the grid says otherwise now: w0-0 \(evaluation\.epochs is 77, the grid "
+        r"says \d+\)\. Run velatura sweep experiments/grids/comparison\.toml --only w0 --out "
+        r"runs/again/comparison, and then name it with --records runs/again\.\n$",
+        err,
+    )
+    alone = paper_records.write(tmp_path / "alone", seeds=(1, 2))
+    draw("5", tmp_path / "want", root / "experiments/figures", alone)
+    all_, two, want = (tmp_path / name / "figure5.svg" for name in ("all", "two", "want"))
+    assert two.read_bytes() == want.read_bytes() != all_.read_bytes()
+    change(1), change(2)
+    code, out, err = tiny.main(*words, str(tmp_path / "none"))
+    assert (code, out) == (2, "")
+    assert err.startswith("Error: Not shown, as the grid says otherwise now: w0-0 (")
+    assert not (tmp_path / "none").exists()
+    # Of drops, the paper's own points are left, and one sentence says why ours lack.
+    code, out, err = tiny.main("figure", "3", *words[2:], str(tmp_path / "drops"))
+    assert (code, len(out.splitlines()), len(err.splitlines())) == (0, 2, 1)
+    draw("3", tmp_path / "empty", root / "experiments/figures", tmp_path)
+    drops, empty = (tmp_path / name / "figure3.svg" for name in ("drops", "empty"))
+    assert drops.read_bytes() == empty.read_bytes()
+
+
 def test_every_figure_that_is_no_drawing_has_a_file(root: Path):
     folder = root / "experiments/figures"
     assert known(folder) == list(FIGURES)
@@ -119,8 +167,9 @@ def test_every_figure_that_is_no_drawing_has_a_file(root: Path):
             assert {*where["rows"]} <= {"raw", *(f"penalty_{bound}" for bound in sweep)}
 
 
-def test_the_command(root: Path, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_command(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(root)
+    records = paper_records.write(tmp_path / "records", grid=GRID)
     words = ["figure", "3", "--records", str(records), "--out", str(tmp_path)]
     assert tiny.main(*words) == (0, f"{tmp_path}/figure3.png\n{tmp_path}/figure3.svg\n", "")
     assert len(tiny.main("figure", "--list")[1].splitlines()) == 6

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import paper_records
 import pytest
@@ -83,6 +84,30 @@ def test_only_what_there_is_data_for_is_drawn(records: Path, tmp_path: Path):
     other = cell.rename(cell.with_name("w1-0"))
     assert paper_figures(read_run(other)) == ""
     assert paper_figures(read_run(records / "comparison" / "w0-0"), tmp_path / "none") == ""
+
+
+def test_cells_of_another_configuration_are_another_study(tmp_path: Path):
+    """Beside a cell, only those that the grid says as well; one that it does not say is alone."""
+    folder = paper_records.write(tmp_path) / "comparison"
+
+    def check(grid: Path, sweep: Path) -> Any:
+        assert (grid.name, sweep) == ("comparison.toml", folder)
+        return lambda world, seed, summary: "other" * (seed == 0)
+
+    def bodies(seed: int, check: Any) -> str:
+        return str(paper_figures(read_run(folder / f"w0-{seed}"), check=check))
+
+    assert "Figure 3.</b> What each bound costs the action, and takes from attackers, over 3" in (
+        bodies(1, None)
+    )
+    body = bodies(1, check)
+    assert shown(body) == ["2", "3", "5", "6", "7", "8"]
+    assert body.count(", over 2 seeds.") == 2  # the others are frames
+    assert "B = 0.1: 4.4 at 1" in body  # seeds 1 and 2: 3 - .1 + 1.5
+    body = bodies(0, check)
+    assert shown(body) == ["2", "3", "5", "6", "7", "8"]
+    assert "seeds." not in body
+    assert "B = 0.1: 2.9 at 1" in body
 
 
 def test_another_study_has_those_of_its_own_rows(records: Path, tmp_path: Path):

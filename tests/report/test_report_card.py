@@ -200,6 +200,49 @@ def test_the_one_claim_holds_to_its_last_digit(L: float | None, cmap: float | No
     )
 
 
+def test_after_a_codec_it_is_the_same_anonymizer(tmp_path: Path, schema: Draft202012Validator):
+    """Its figures beside the other's, its settings and its run's, and a claim that says how."""
+    summary = studies.coded()
+    folder = saved(tmp_path / "study", summary)
+    run = folder / "methods" / "mine" / "config.toml"
+    run.parent.mkdir(parents=True)
+    run.write_text(RUN)
+    for row in ("", "late"):  # the only learned row is still one
+        write_card(folder, row, tmp_path / f"card{row}")
+    plain, late = (
+        json.loads((tmp_path / name / "eval.json").read_text()) for name in ("card", "cardlate")
+    )
+    schema.validate(late)
+    assert (plain["row"], late["row"]) == ("mine", "late")
+    assert late["method"] == plain["method"]
+    assert late["method"]["settings"] == {"steps": 7}
+    assert late["training"] == plain["training"]
+    assert late["training"]["run"]["seed"] == 11
+    people = "(1,200 clips of 150 people or films)"
+    assert f"{people}, after H.264 (crf 30), no attacker" in late["statement"]
+    assert f"{people}, no attacker" in plain["statement"]
+    assert (late["examination"]["codec"], late["examination"]["crf"]) == ("h264", 30)
+    assert "codec" not in plain["examination"]
+    last = plain["table"][-2]
+    assert (last["row"], last["of"], last["codec"], last["crf"]) == ("late", "mine", "h264", 30)
+    assert "of" not in plain["table"][0]
+    for found in (plain, late):
+        assert "codecs and networks" not in {e["subject"] for e in found["not_tested"]}
+    alone = studies.coded()
+    del alone["rows"][3]
+    assert "codecs and networks" in {e["subject"] for e in of(alone)["not_tested"]}
+    # Like is compared with like.
+    assert not [said for said in plain["cautions"] if "did no worse" in said]
+    summary["rows"][4]["crf"] = 30
+    (said,) = [said for said in of(summary, "late")["cautions"] if "did no worse" in said]
+    assert said.startswith("outline_h264 did no worse on both")
+    text = (tmp_path / "card" / "model_card.md").read_text()
+    assert re.search(r"the same after `H\.264 \(crf 30\)` +\| +78\.5 \(", text)
+    assert "rounded to 8 bits." in text
+    text = (tmp_path / "cardlate" / "model_card.md").read_text()
+    assert "rounded to 8 bits, and put through `H.264 (crf 30)`." in text
+
+
 def test_what_was_measured_is_no_longer_called_untested():
     before = {entry["subject"] for entry in of(studies.old())["not_tested"]}
     after = {entry["subject"] for entry in of(studies.new())["not_tested"]}

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from velatura.report import findings, tables
+from velatura.report.results import results
 from velatura.report.run import number, span
 
 
@@ -68,6 +69,47 @@ def test_overlapping_intervals_are_not_told_apart():
     assert findings.leaders(apart, "L", highest=False) == {"constrained"}
     assert findings.leaders(apart, "U", highest=True) == {"constrained", "frame_difference"}
     assert findings.leaders([RAW, CONSTANT], "L", highest=False) == set()  # not competing
+
+
+CODED = {"codec": "h264", "crf": 23}
+
+
+def test_a_row_after_a_codec_is_said_and_does_not_compete():
+    """It is another row once more; that it leaks less is no other method's merit."""
+    rows = [
+        RAW,
+        row("raw_h264", 0.97, 0.9, "identity", of="raw", **CODED),
+        row("constrained", 0.86, 0.48),
+        row("late", 0.9, 0.4, "constrained", of="constrained", **CODED),
+        row("later", 0.85, 0.2, "constrained", of="constrained", codec="h264", crf=40),
+    ]
+    assert findings.best(rows)["name"] == "constrained"
+    assert [r["name"] for r in findings.compete(rows)] == ["constrained"]
+    assert findings.leaders(rows, "L", highest=False) == {"constrained"}
+    assert findings.headline({"rows": rows})[0].startswith("Constrained keeps 86\u202f%")
+    assert findings.headline({"rows": rows[:2]})[0].startswith("Only reference rows so far")
+    two, one = findings.after_codecs(rows)
+    alike = "examined alike, against raw video without a codec."
+    assert two == (
+        f"raw h264 and late: what raw and constrained release, after H.264 (crf 23); {alike}"
+    )
+    assert one == f"later: what constrained releases, after H.264 (crf 40); {alike}"
+    summary = {"rows": [{**r, "top1": 50.0, "cmap": 50.0} for r in rows]}
+    text = tables.to_markdown(summary)
+    assert f"{two} {one}" in text
+    assert "| late |" in text
+    assert " ".join(render(summary).split()).endswith(f"{two} {one}")
+    lines = list(csv.DictReader(io.StringIO(tables.to_csv(summary))))
+    assert [(r["of"], r["codec"], r["crf"]) for r in lines[2:4]] == [
+        ("", "", ""), ("constrained", "h264", "23"),
+    ]  # fmt: skip
+    assert two in str(results(summary))
+
+
+def test_without_such_rows_nothing_is_said_of_codecs(summary):
+    assert findings.after_codecs(summary["rows"]) == []
+    for text in (tables.to_markdown(summary), render(summary), str(results(summary))):
+        assert "H.264" not in text
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from velatura.report.findings import label
 from velatura.report.page import write_report
 from velatura.report.tables import terminal_table
 from velatura.study import Study, carry_out, typed
-from velatura.sweep import Cell, Grid, Pace, State
+from velatura.sweep import Cell, Grid, Pace, State, compare
 from velatura.sweep import carry_out as sweep_out
 
 __all__ = ["say_cells", "show", "show_controls", "show_sweep"]
@@ -94,7 +94,7 @@ def show(
         raise KeyboardInterrupt(
             f"Interrupted; what was finished is in {folder}. {how} to go on."
         ) from None
-    page = write_report(folder)
+    page = write_report(folder, check=compare)
     if as_json:
         print(json.dumps(summary))
     else:
@@ -256,7 +256,7 @@ def show_sweep(
                 elif "end" in event:
                     board.end(event["state"], event["error"])
                     if (event["end"].folder / "summary.json").exists():
-                        write_report(event["end"].folder)
+                        write_report(event["end"].folder, check=compare)
                 elif "sweep" in event:
                     summary = event["sweep"]
     except KeyboardInterrupt:

@@ -25,7 +25,7 @@ def evaluate(
         list[str], typer.Option("--set", help="Change a value, such as evaluation.epochs=5.")
     ] = [],  # noqa: B006
     list_: Annotated[
-        bool, typer.Option("--list", help="List attackers and protocols, and stop.")
+        bool, typer.Option("--list", help="List attackers, protocols and codecs, and stop.")
     ] = False,
     controls: Annotated[
         bool, typer.Option("--controls", help="Attack what the answer is known for, and stop.")
@@ -47,10 +47,12 @@ def evaluate(
     """
     from velatura import plugins
     from velatura.errors import BadInput
+    from velatura.video.codec import ENCODERS
 
     if list_:
         for kind in ("attackers", "protocols"):
             typer.echo(f"{kind}: {', '.join(plugins.names(kind))}")
+        typer.echo(f"codecs: {', '.join(ENCODERS)}")
         return
     if controls:
         _controls(source, out, resume, workers, list(set_), size, json)

@@ -25,12 +25,14 @@ def figure(
 ) -> None:
     """Draw a figure of the paper from records, as PNG and SVG; the paper's points beside ours.
 
-    Nothing is trained. The paper's other figures are drawings.
+    Nothing is trained. The paper's other figures are drawings. A record that is not of the grid's
+    configuration is not shown, and named.
 
     Example:
 
     velatura figure 3 --records runs --out figures
     """
+    from velatura.cli.table import check
     from velatura.config import read_toml
     from velatura.errors import BadInput, unknown
     from velatura.report.paper_figure import draw, known
@@ -43,7 +45,9 @@ def figure(
         raise BadInput(f"Say which figure: {', '.join(known(figures))}; --list names them.")
     if instance not in ("people", "paper"):
         raise unknown("instance", instance, ("people", "paper"))
-    paths, lacks = draw(number, out, figures, records, "paper" if instance == "paper" else "people")
+    paths, lacks = draw(
+        number, out, figures, records, "paper" if instance == "paper" else "people", check
+    )
     for path in paths:
         typer.echo(str(path))
     for sentence in lacks:

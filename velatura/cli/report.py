@@ -38,10 +38,11 @@ def report(
     """
     import json
 
+    from velatura.cli.table import check
     from velatura.report.page import write_report
     from velatura.report.run import read_run
 
-    page = write_report(run, out)
+    page = write_report(run, out, check)
     found = read_run(run)
     if as_json:
         typer.echo(json.dumps(found.summary["rows"], indent=1))

@@ -46,11 +46,12 @@ def table(
         raise BadInput(f"Say which table: {', '.join(numbers(tables))}; --list names them.")
     if instance not in ("people", "paper"):
         raise unknown("instance", instance, ("people", "paper"))
-
-    def check(grid: Path, folder: Path) -> Callable[[str, int, Mapping[str, Any]], str]:
-        from velatura.sweep import compare
-
-        return compare(grid, folder)
-
     found = fill(number, tables, records, "paper" if instance == "paper" else "people", check)
     typer.echo(render(found, format_), nl=False)
+
+
+def check(grid: Path, folder: Path) -> Callable[[str, int, Mapping[str, Any]], str]:
+    """``sweep.compare``, which is imported only where there is a record to compare."""
+    from velatura.sweep import compare
+
+    return compare(grid, folder)

@@ -77,14 +77,19 @@ class Config:
     """What a release goes through before anybody examines it."""
     crf: Annotated[int, Field(ge=0, le=51)] = 23
     """How coarsely the codec writes; 0 is without loss."""
+    also: tuple[Literal["h264"], ...] = ()
+    """Codecs after which every row of a study is examined once more, as a row of its own at
+    ``crf``: ``blur_h264`` beside ``blur``. In a resolved study, these rows are written out."""
 
     LATER: ClassVar[Mapping[str, Any]] = {
         "fits": {}, "mirror": True, "scratch": (), "rates": (1.0,), "inversion": None,
         "identity": None, "curve": (), "codec": "", "crf": 23,
+        "also": (),
     }  # fmt: skip
 
     def __post_init__(self) -> None:
-        for key in ("targets", "attackers", "seeds", "target_seeds", "scratch", "rates", "curve"):
+        lists = ("targets", "attackers", "seeds", "target_seeds", "scratch", "rates", "curve")
+        for key in (*lists, "also"):
             given = getattr(self, key)
             if len(set(given)) < len(given):
                 raise BadInput(f"evaluation.{key} names one twice: {list(given)}.")
@@ -92,6 +97,11 @@ class Config:
             raise BadInput(
                 "evaluation.inversion: who undoes the anonymizer reads what comes of it with "
                 "networks trained on raw video; set evaluation.start to 'raw'."
+            )
+        if self.codec and self.also:
+            raise BadInput(
+                "evaluation.also: every row goes through evaluation.codec already; leave one of "
+                "the two out."
             )
         for labels in ("actions", "attributes"):
             if self.learning(labels).epochs < 1:

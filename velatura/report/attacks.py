@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from velatura.report import figures
-from velatura.report.findings import best, family, label
+from velatura.report.findings import best, compete, family, label
 from velatura.report.markup import Cell, Row, Section, header_of, plot, table, truth
 from velatura.report.run import entries, mapping, number
 
@@ -23,7 +23,7 @@ def compared(rows: Sequence[dict[str, Any]], spec: dict[str, Any]) -> Section | 
         )
     winner = best(rows)
     first = {"raw"} | ({winner["name"]} if winner else set())
-    fixed = [r for r in rows if family(r) == "fixed" and number(r.get("L")) is not None]
+    fixed = [r for r in compete(rows) if family(r) == "fixed"]
     if fixed:
         first.add(min(fixed, key=lambda r: float(r["L"]))["name"])
     if not any(rows[i]["name"] in first for i in drawn):

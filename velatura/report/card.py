@@ -23,6 +23,7 @@ from velatura.config import read_toml
 from velatura.errors import BadInput
 from velatura.report.dpia import dpia
 from velatura.report.evaluation import GALLERIES, cautions, choose, evaluation, statement
+from velatura.report.findings import through
 from velatura.report.limits import limits
 from velatura.report.markdown import code, table
 from velatura.report.run import read_summary
@@ -74,7 +75,7 @@ def write_card(
     folder = _study(Path(run))
     summary = read_summary(folder)
     chosen = choose(summary, row)
-    found = evaluation(summary, chosen, _config(folder), _run(folder, chosen["name"]))
+    found = evaluation(summary, chosen, _config(folder), _run(folder, chosen))
     target = Path(run) / "card" if out is None else Path(out)
     texts = {
         "model_card.md": model_card(found),
@@ -115,10 +116,11 @@ def _config(folder: Path) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _run(folder: Path, row: str) -> dict[str, Any] | None:
+def _run(folder: Path, row: Mapping[str, Any]) -> dict[str, Any] | None:
     """The values of the run that trained a row, which a study keeps beside its weights."""
-    path = folder / "methods" / row / "config.toml"
-    return read_toml(path) if Path(row).name == row and path.is_file() else None
+    name = str(row.get("of") or row["name"])
+    path = folder / "methods" / name / "config.toml"
+    return read_toml(path) if Path(name).name == name and path.is_file() else None
 
 
 def _write_all(texts: Mapping[Path, str]) -> None:
@@ -299,8 +301,10 @@ def _attacked(found: Mapping[str, Any]) -> str:
          figure(e, "L", 2))
         for e in leakage["budget"]
     ]  # fmt: skip
+    coded = f", and put through {code(how)}" if (how := through(setup)) else ""
     parts = [
-        "The anonymizer was frozen and its output rounded to 8 bits. Networks that took no part in "
+        f"The anonymizer was frozen and its output rounded to 8 bits{coded}. "
+        "Networks that took no part in "
         "training were fitted on the released training clips with the true labels, their epoch "
         "chosen on validation clips, and scored once on test clips of other people; those of A2 "
         "and A5 know raw video only. The strongest counts; it is chosen on the test split, against "
@@ -326,6 +330,8 @@ def _figures(found: Mapping[str, Any]) -> str:
     rows = [("no information", {**chance, "U": 0.0, "L": 0.0}), ("action alone", floor)]
     rows += [("raw video", raw)] if raw else []
     rows.append((f"**{code(found['row'])}**", here))
+    after = [r for r in found["table"] if r.get("of") == found["row"]]
+    rows += [(f"the same after {code(through(r))}", r) for r in after]
     text = table(
         ["", "top-1, %", "U", "cMAP, %", "L"],
         [

@@ -16,7 +16,7 @@ from typing import Any
 from velatura import __version__, metrics
 from velatura.errors import BadInput, unknown
 from velatura.layout import LEAKY
-from velatura.report.findings import ENOUGH, family, percent
+from velatura.report.findings import ENOUGH, family, percent, through
 from velatura.report.markdown import one_line
 from velatura.report.run import number, span
 from velatura.report.tables import figure
@@ -61,7 +61,7 @@ APART = 5.0  # per cent of top-1 between two groups that are worth a sentence
 
 
 def choose(summary: Mapping[str, Any], wanted: str = "") -> dict[str, Any]:
-    """The row that is meant: the one named, or the only learned one.
+    """The row that is meant: the one named, or the only learned one, without a codec.
 
     Raises:
         BadInput: no such row; or none is named, and there is not exactly one learned row.
@@ -72,7 +72,9 @@ def choose(summary: Mapping[str, Any], wanted: str = "") -> dict[str, Any]:
         if wanted not in names:
             raise unknown("row", wanted, map(one_line, names))
         return rows[names.index(wanted)]
-    learned = [row for row in rows if family(row) not in ("reference", "fixed")]
+    learned = [
+        row for row in rows if family(row) not in ("reference", "fixed") and not row.get("of")
+    ]
     if len(learned) == 1:
         return learned[0]
     if not rows:
@@ -104,7 +106,7 @@ def evaluation(
         Plain values that JSON can hold; fields and units as in ``eval.schema.json``.
     """
     given = _mapping(summary.get("config"))
-    examined = _mapping(given.get("evaluation"))
+    examined = {**_mapping(given.get("evaluation")), **_coded(row)}
     made = _made(given, row)
     raw: dict[str, Any] = next((r for r in summary["rows"] if r["name"] == "raw"), {})
     chance, floor = _mapping(summary.get("chance")), _mapping(summary.get("floor"))
@@ -153,7 +155,8 @@ def evaluation(
         "picture": {key: number(row.get(key)) for key in ("rms", "bound", "beyond_bound")},
         "table": [
             {"row": r["name"], "method": _text(r.get("method")), "family": family(r),
-             **_standing(r)}
+             **_standing(r),
+             **({"of": _text(r.get("of")), **_coded(r)} if r.get("codec") else {})}
             for r in summary["rows"]
         ],
         "failed": [
@@ -181,6 +184,8 @@ def statement(found: Mapping[str, Any], show: Show = one_line) -> str:
     if test["clips"] is not None:
         people = "" if test["people"] is None else f" of {test['people']:,} people or films"
         where += f" ({test['clips']:,} clips{people})"
+    if how := through(found["examination"]):
+        where += f", after {show(how)}"
     by = leakage["strongest"]
     if leakage["L"] is not None:
         # An attacker who was given more counts as any other.
@@ -230,8 +235,11 @@ def cautions(found: Mapping[str, Any], show: Show = one_line) -> list[str]:
             f"The strongest attacker reads {-excess:.1f} points of cMAP less than the action alone "
             "tells, and the action can still be read: the attackers were too weak."
         )
+    own = _coded(next((r for r in found["table"] if r["row"] == found["row"]), {}))
     for other in found["table"]:
-        if other["row"] != found["row"] and _dominates(other, utility, leakage):
+        if other["row"] == found["row"] or _coded(other) != own:  # like is compared with like
+            continue
+        if _dominates(other, utility, leakage):
             said.append(
                 f"{show(other['row'])} did no worse on both in the same study: U "
                 f"{figure(other, 'U', 2)}, L {figure(other, 'L', 2)}."
@@ -318,6 +326,9 @@ def _not_tested(found: Mapping[str, Any]) -> list[dict[str, str]]:
     """The fixed list of what no figure here is about, less what this study did measure."""
     identity, rungs = found["identity"], {r["rung"]: r["cmap"] for r in found["leakage"]["rungs"]}
     lacking = [name for name, value in rungs.items() if value is None]
+    coded = found["examination"].get("codec") or any(
+        r.get("of") == found["row"] for r in found["table"]
+    )
     hidden = [c["category"] for c in found["special_categories"] if not c["by"]]
     always = True
     listed = [
@@ -349,7 +360,7 @@ def _not_tested(found: Mapping[str, Any]) -> list[dict[str, str]]:
          "hours, places."),
         (always, "other data",
          "The figures are of this data at this size. They say nothing of another crowd or camera."),
-        (not found["examination"].get("codec"), "codecs and networks",
+        (not coded, "codecs and networks",
          "The release was examined as 8 bits; what compression and transport do to it was not."),
         (always, "leakage by group",
          "Whether attackers read some groups of people better than others."),
@@ -373,9 +384,16 @@ def _not_tested(found: Mapping[str, Any]) -> list[dict[str, str]]:
 def _made(given: Mapping[str, Any], row: Mapping[str, Any]) -> Mapping[str, Any]:
     """The settings that made a row: its own in a study's file, or those of a run's file."""
     for entry in _rows(given.get("rows")):
-        if entry.get("name") == row["name"]:
+        if entry.get("name") == (row.get("of") or row["name"]):
             return entry
     return given if _mapping(given.get("method")).get("name") == row.get("method") else {}
+
+
+def _coded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The codec that a row's release went through, where the row names one."""
+    if (codec := _text(row.get("codec"))) is None:
+        return {}
+    return {"codec": codec, "crf": _count(row.get("crf"))}
 
 
 def _elsewhere(

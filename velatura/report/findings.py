@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from velatura.report.run import number, span
 
 __all__ = [
     "ENOUGH",
+    "after_codecs",
     "attribute",
     "best",
     "compete",
@@ -34,6 +35,8 @@ FAMILIES = {
     **dict.fromkeys(("penalty", "penalty_released", "spact", "ted_spad"), "self-supervised"),
     **dict.fromkeys(("bdq", "constrained", "mass", "stprivacy", "vita"), "supervised"),
 }  # fmt: skip
+CODECS = {"h264": "H.264"}
+Show = Callable[[str], str]
 
 
 def label(name: str) -> str:
@@ -51,6 +54,34 @@ def attribute(name: str, entries: Mapping[str, Mapping[str, Any]]) -> str:
     return f"{label(name)} (held out)" if held else label(name)
 
 
+def after_codecs(rows: Sequence[Mapping[str, Any]], show: Show = label) -> list[str]:
+    """A sentence for each codec and rate after which rows were examined once more.
+
+    Args:
+        show: how a row's name is written.
+    """
+    told: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if (how := through(row)) and isinstance(row.get("of"), str):
+            told.setdefault(how, []).append(row)
+    return [
+        f"{listed([show(row['name']) for row in found])}: what "
+        f"{listed([show(row['of']) for row in found])} "
+        f"release{'s' * (len(found) == 1)}, after {how}; examined alike, against raw video "
+        "without a codec."
+        for how, found in told.items()
+    ]
+
+
+def through(row: Mapping[str, Any]) -> str:
+    """The codec that a row's release went through, as "H.264 (crf 23)"; "" where the row names
+    none of its own."""
+    codec, rate = row.get("codec"), number(row.get("crf"))
+    if not isinstance(codec, str) or not codec:
+        return ""
+    return CODECS.get(codec, codec) + (f" (crf {rate:g})" if rate is not None else "")
+
+
 def family(row: dict[str, Any]) -> str:
     """reference, fixed, self-supervised, supervised, or learned for a method not known here."""
     return FAMILIES.get(str(row.get("method")), FAMILIES.get(row["name"], "learned"))
@@ -64,14 +95,15 @@ def percent(value: float) -> str:
 def leaders(rows: Sequence[dict[str, Any]], key: str, highest: bool) -> set[str]:
     """The rows with the best ``key``, together with all that overlap it.
 
-    References (raw, constant) do not compete. Two rows are told apart only when their 95 %
-    intervals are disjoint, which is stricter than it need be: better to praise too little.
+    References (raw, constant) do not compete, nor do rows after a codec. Two rows are told apart
+    only when their 95 % intervals are disjoint, which is stricter than it need be: better to praise
+    too little.
     """
     sign = 1 if highest else -1
     values = {
         r["name"]: (v, span(r.get(f"{key}_interval")) or (v, v))
         for r in rows
-        if family(r) != "reference" and (v := number(r.get(key))) is not None
+        if _competes(r) and (v := number(r.get(key))) is not None
     }
     if not values:
         return set()
@@ -94,7 +126,7 @@ def headline(summary: dict[str, Any]) -> tuple[str, list[str]]:
     if not rows:
         return "Nothing has been measured yet.", []
     if not measured:
-        named = [r for r in rows if family(r) != "reference"]
+        named = [r for r in rows if _competes(r)]
         if named:
             return "Utility and leakage could not be normalised.", [
                 "The networks on raw video are not above chance, so there is no scale to put the "
@@ -153,14 +185,17 @@ def _against_the_rest(winner: dict[str, Any], measured: Sequence[dict[str, Any]]
 
 
 def compete(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that compete: no references, and both U and L known."""
+    """The rows that compete: no references, none after a codec, and both U and L known."""
     return [
         r
         for r in rows
-        if family(r) != "reference"
-        and number(r.get("U")) is not None
-        and number(r.get("L")) is not None
+        if _competes(r) and number(r.get("U")) is not None and number(r.get("L")) is not None
     ]
+
+
+def _competes(row: dict[str, Any]) -> bool:
+    """A row after a codec is another row once more, and competes by that one."""
+    return family(row) != "reference" and not row.get("of")
 
 
 def _name(row: dict[str, Any], capital: bool = True) -> str:

@@ -26,6 +26,7 @@ from velatura.report.markup import Section, embedded
 from velatura.report.paper_section import paper_figures
 from velatura.report.pictures import ROOM, Pictures, wall
 from velatura.report.published import points, published
+from velatura.report.records import Check
 from velatura.report.results import results
 from velatura.report.run import Run, mapping, number, read_run
 from velatura.report.tables import to_csv, to_markdown
@@ -43,13 +44,15 @@ POLICY = (
 )
 
 
-def write_report(run: Path, out: Path | None = None) -> Path:
+def write_report(run: Path, out: Path | None = None, check: Check | None = None) -> Path:
     """Write the report of a run, with ``table.csv`` and ``table.md`` beside it.
 
     Args:
         run: the folder that holds ``summary.json``; whatever else lacks is named on the page.
         out: the HTML file, or a folder for ``report.html``; by default the run's own folder.
             ``summary.json`` is copied there when it is another folder.
+        check: tells the cells of a sweep that are not what their grid says, which the paper's
+            figures leave out; None where all are known to be.
 
     Returns:
         The HTML file.
@@ -62,7 +65,7 @@ def write_report(run: Path, out: Path | None = None) -> Path:
     if target.suffix.lower() not in (".html", ".htm"):
         target = target / "report.html"
     beside = {
-        target: render(found),
+        target: render(found, check),
         target.parent / "table.csv": to_csv(found.summary),
         target.parent / "table.md": to_markdown(found.summary),
     }
@@ -79,7 +82,7 @@ def write_report(run: Path, out: Path | None = None) -> Path:
     return target
 
 
-def render(run: Run) -> str:
+def render(run: Run, check: Check | None = None) -> str:
     """The whole page as text."""
     summary = run.summary
     rows: list[dict[str, Any]] = summary["rows"]
@@ -96,7 +99,7 @@ def render(run: Run) -> str:
         attacks(summary),
         *identity(rows),
         *utility(rows),
-        paper_figures(run),
+        paper_figures(run, check=check),
         learnt(names, drawn),
         made(run),
     ]

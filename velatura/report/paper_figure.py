@@ -26,8 +26,8 @@ from velatura.errors import BadInput, unknown
 from velatura.metrics import mean_interval
 from velatura.report.paper import published
 from velatura.report.paper_table import Instance
+from velatura.report.records import Check, made_by, over_anonymizers, read_shown
 from velatura.report.records import figure as one_figure
-from velatura.report.records import made_by, over_anonymizers
 from velatura.report.run import number, read_run, read_summary
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def draw(
     folder: Path = Path("experiments/figures"),
     records: Path = Path("experiments/records"),
     instance: Instance = "people",
+    check: Check | None = None,
 ) -> tuple[list[Path], list[str]]:
     """Write a figure as PNG and SVG.
 
@@ -81,6 +82,8 @@ def draw(
         folder: of the figure files; the grids' is ``../grids``.
         records: ``DIR/SWEEP/WORLD-SEED``. Curves and frames stay in the sweep's own folder, and are
             not among ``experiments/records``.
+        check: tells the records that are not what the grid says, which are not shown; None where
+            all are known to be.
 
     Returns:
         The files, and a sentence for each thing that lacks.
@@ -98,8 +101,22 @@ def draw(
     where = given[instance]
     grid = folder.parent / "grids" / f"{where['grid']}.toml"
     words = ["velatura", "sweep", str(grid), "--only", where["world"]]
-    source = records / where["grid"]
+    source, world = records / where["grid"], where["world"]
+    found, others = read_shown(records, grid, check, world)
+    where = {
+        **where,
+        "cells": [source / f"{world}-{seed}" for seed in sorted(found.get(world, ()))],
+    }
     lacks: list[str] = []
+    if others:
+        told = "; ".join(f"{world}-{seed} ({why})" for (_, seed), why in others.items())
+        again = shlex.join([*words, "--out", f"runs/again/{grid.stem}"])
+        lacks.append(
+            f"Not shown, as the grid says otherwise now: {told}. Run {again}, and then name it "
+            "with --records runs/again."
+        )
+        if not where["cells"] and given["kind"] != "drops":  # which have the paper's points
+            raise BadInput(lacks[0])
     with rc_context(STYLE):
         shown = KINDS[given["kind"]](given, where, source, shlex.join(words), lacks)
         shown.suptitle(f"{given['caption']} ({instance})", x=0.01, ha="left")
@@ -129,7 +146,7 @@ def _drops(
     """Points below raw against the bound, a panel for each measure."""
     from matplotlib.figure import Figure
 
-    summaries = [read_summary(folder) for folder in _cells(source, where)]
+    summaries = [read_summary(folder) for folder in where["cells"]]
     shown = Figure(figsize=(7.2, 3.2), layout="constrained")
     for axes, panel in zip(shown.subplots(1, len(given["panels"])), given["panels"], strict=True):
         found = []
@@ -158,7 +175,7 @@ def _drops(
         axes.axhline(0, color="0.6", linewidth=0.8)
         axes.set(title=panel["title"], xlabel="bound B", ylabel="points below raw", xlim=(0, 1))
         axes.legend(frameon=False)
-    if not summaries:
+    if not summaries and not lacks:  # else it is said why they are not shown
         lacks.append(f"Ours lack: no records of {where['world']} in {source}. Run {command}")
     return shown
 
@@ -174,7 +191,7 @@ def _curves(
     from matplotlib.figure import Figure
 
     logs: dict[str, list[list[dict[str, Any]]]] = {row: [] for row in where["rows"]}
-    for folder in _cells(source, where):
+    for folder in where["cells"]:
         found = read_run(folder).logs
         for row in logs:
             if row in found:
@@ -232,7 +249,7 @@ def _frames(
 
     sheet: Mapping[str, np.ndarray] = {}
     labels: Sequence[str] = ()
-    for folder in _cells(source, where):
+    for folder in where["cells"]:
         run = read_run(folder)
         if "raw" in run.sheet:
             sheet, labels = run.sheet, run.labels
@@ -269,16 +286,8 @@ def _frames(
 
 
 KINDS = {"drops": _drops, "curves": _curves, "frames": _frames}
-
-
-def _cells(source: Path, where: Mapping[str, Any]) -> list[Path]:
-    """The folders of a world that have been measured, by seed; or those that are named."""
-    if "cells" in where:
-        return list(where["cells"])
-    world = where["world"]
-    found = [p.parent for p in source.glob(f"{world}-*/summary.json")]
-    seeds = {int(n): p for p in found if (n := p.name.removeprefix(f"{world}-")).isdecimal()}
-    return [seeds[seed] for seed in sorted(seeds)]
+"""Each takes a figure's file, where it is filled from (an instance of the file, with the folders
+to show as ``cells``), the sweep's folder and the command that fills it, and notes what lacks."""
 
 
 def _bound(row: str) -> float:

@@ -2,7 +2,8 @@
 draws them.
 
 A cell of a figure's own sweep shows the figure over all seeds that lie beside it, as the command
-does. Another study shows it of itself alone, where it has raw video and three of its rows.
+does, and of the grid's configuration alone. Another study shows it of itself alone, where it has
+raw video and three of its rows.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from velatura.config import read_toml
 from velatura.errors import BadInput
 from velatura.report.markup import Section
 from velatura.report.paper_figure import KINDS, STYLE, known
+from velatura.report.records import Check, read_shown
 from velatura.report.run import Run
 
 if TYPE_CHECKING:
@@ -48,12 +50,16 @@ class Drawn:
     seeds: int
 
 
-def paper_figures(run: Run, folder: Path = FILES) -> Section | str:
-    """The section; "" where the run has nothing that a figure of the paper shows."""
+def paper_figures(run: Run, folder: Path = FILES, check: Check | None = None) -> Section | str:
+    """The section; "" where the run has nothing that a figure of the paper shows.
+
+    Args:
+        check: tells the cells that are not what the grid says; None where all are known to be.
+    """
     shown: list[Drawn] = []
     left_out: list[Drawn] = []
     room = ROOM
-    for one in _drawn(run, folder):
+    for one in _drawn(run, folder, check):
         room -= len(one.svg)
         (shown if room >= 0 else left_out).append(one)
     if not shown:
@@ -83,13 +89,14 @@ def paper_figures(run: Run, folder: Path = FILES) -> Section | str:
     return Section("paper", "The paper's figures", body)
 
 
-def _drawn(run: Run, folder: Path) -> Iterator[Drawn]:
+def _drawn(run: Run, folder: Path, check: Check | None = None) -> Iterator[Drawn]:
     """Each figure that this run has data for."""
     if not folder.is_dir():
         return
     place = run.path.resolve()
     world, _, seed = place.name.rpartition("-")
     mine = {row["name"] for row in run.summary["rows"]}
+    beside: dict[str, list[Path]] = {}  # of a grid: the cells of this world
     for number in known(folder):
         given = read_toml(folder / f"figure{number}.toml")
         for instance in ("people", "paper"):
@@ -98,9 +105,17 @@ def _drawn(run: Run, folder: Path) -> Iterator[Drawn]:
             own = place.parent.name == where["grid"] and seed.isdecimal()
             if own and world != where["world"]:
                 continue
+            if own and where["grid"] not in beside:
+                grid = folder.parent / "grids" / f"{where['grid']}.toml"
+                found, _ = read_shown(place.parent.parent, grid, check, world)
+                beside[where["grid"]] = [
+                    place.with_name(f"{world}-{one}") for one in sorted(found.get(world, ()))
+                ]
+            cells = beside.get(where["grid"], []) if own else []
+            own = place in cells  # else it is another study, whatever its folder is called
             if "raw" not in mine or len(rows & mine) < (1 if own else min(ROWS, len(rows))):
                 continue
-            where = where if own else {**where, "cells": [place]}
+            where = {**where, "cells": cells if own else [place]}
             try:
                 yield _one(number, given, where, place.parent)
             except BadInput:  # no pictures, or no logs, which the page says elsewhere
@@ -116,8 +131,7 @@ def _one(number: str, given: Mapping[str, Any], where: Mapping[str, Any], source
         text = io.StringIO()
         shown.savefig(text, format="svg", dpi=100, metadata={"Date": None})
     said = _said(shown)
-    cells = where.get("cells") or [*source.glob(f"{where['world']}-*/summary.json")]
-    seeds = 1 if given["kind"] == "frames" else len(cells)
+    seeds = 1 if given["kind"] == "frames" else len(where["cells"])
     name = f"Figure {number}. {given['caption']}. {said}"
     svg = _inline(text.getvalue(), f"paper{number}-", name)
     return Drawn(number, given["caption"], svg, said, seeds)

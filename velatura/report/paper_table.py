@@ -27,8 +27,7 @@ from velatura.report.records import (
     figure,
     made_by,
     over_anonymizers,
-    read_records,
-    take_out_others,
+    read_shown,
 )
 
 __all__ = ["FORMATS", "Cell", "Table", "fill", "numbers", "render"]
@@ -170,10 +169,7 @@ def fill(
         )
         for c in given["columns"]
     )  # fmt: skip
-    found = read_records(records, given[instance]["grid"])
-    others = {}
-    if check and found:
-        others = take_out_others(found, check(grid, records / given[instance]["grid"]))
+    found, others = read_shown(records, grid, check)
     seeds, lacking = _seeds(grid), _Lacking(grid, others)
     lines = []
     for key, label in REFERENCES.items():

@@ -25,6 +25,7 @@ __all__ = [
     "made_by",
     "over_anonymizers",
     "read_records",
+    "read_shown",
     "take_out_others",
 ]
 
@@ -46,8 +47,13 @@ Check = Callable[[Path, Path], Callable[[str, int, Mapping[str, Any]], str]]
 not what the grid says; "" where it is."""
 
 
-def read_records(folder: Path, sweep: str) -> dict[str, dict[int, dict[str, Any]]]:
+def read_records(
+    folder: Path, sweep: str, wanted: str = "*"
+) -> dict[str, dict[int, dict[str, Any]]]:
     """What is recorded of a sweep: world, then seed, to the summary.
+
+    Args:
+        wanted: the world; "*" for all.
 
     Raises:
         BadInput: a damaged summary. A folder that is not there has no records.
@@ -55,9 +61,30 @@ def read_records(folder: Path, sweep: str) -> dict[str, dict[int, dict[str, Any]
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for path in sorted((folder / sweep).glob("*/summary.json")):
         world, _, seed = path.parent.name.rpartition("-")
-        if world and seed.isdecimal():
+        if world and wanted in ("*", world) and seed.isdecimal():
             found.setdefault(world, {})[int(seed)] = read_summary(path.parent)
     return found
+
+
+def read_shown(
+    folder: Path, grid: Path, check: Check | None, world: str = ""
+) -> tuple[dict[str, dict[int, dict[str, Any]]], dict[tuple[str, int], str]]:
+    """The records that tables and figures show: those that are what their grid says.
+
+    Args:
+        folder: ``DIR`` of above; the sweep there has the name of the grid's file.
+        check: tells what is not what the grid says; None where all is known to be.
+        world: the only one that is read; "" for all.
+
+    Returns:
+        World, then seed, to the summary; and of what is not shown (world, seed) to the reason.
+
+    Raises:
+        BadInput: a damaged summary.
+    """
+    found = read_records(folder, grid.stem, world or "*")
+    others = take_out_others(found, check(grid, folder / grid.stem)) if check and found else {}
+    return found, others
 
 
 def take_out_others(

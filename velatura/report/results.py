@@ -7,7 +7,7 @@ import json
 from html import escape
 from typing import Any
 
-from velatura.report.findings import family, leaders
+from velatura.report.findings import after_codecs, family, leaders
 from velatura.report.markup import Cell, Row, Section, fit_name, header_of, measured, table
 from velatura.report.run import mapping, number, span
 from velatura.report.tables import NONE, to_csv, to_markdown, value_text
@@ -70,7 +70,8 @@ def results(summary: dict[str, Any]) -> Section | str:
         "constant picture wins L, raw video wins U. Top-1 is the mean of networks freshly trained "
         "on the anonymized clips; cMAP is that of the strongest single attacker. "
         "&ldquo;Not retrained&rdquo; networks know raw video only. RMS is the mean change of a "
-        f"clip, intensities from 0 to 1.</p>{_downloads(summary)}"
+        "clip, intensities from 0 to 1."
+        f"{escape(''.join(f' {said}' for said in after_codecs(rows)))}</p>{_downloads(summary)}"
     )
     return Section("results", "The table", body)
 

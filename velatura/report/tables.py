@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from velatura.layout import LEAKY
-from velatura.report.findings import label
+from velatura.report.findings import after_codecs, label
 from velatura.report.run import number, span
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def to_markdown(summary: dict[str, Any]) -> str:
         "are 1 on raw video and 0 at chance. 95 % intervals over test people in brackets. L is "
         "against the strongest attacker of this run: a lower bound on what can be read."
     )
+    legend = " ".join([legend, *after_codecs(summary["rows"])])
     marks = [f"**{name}: test videos were trained on.**\n" for name in _leaky(summary)]
     return "\n".join([*marks, *lines, "", legend, ""])
 
@@ -97,7 +98,10 @@ def terminal_table(summary: dict[str, Any]) -> Table:
             cells.append(cell)
         lines.append([*cells, Text(str(row.get("strongest") or ""), style="dim")])
     title = Text(", ".join(_leaky(summary)), style="bold red") or None
-    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    told = Text(" ".join(after_codecs(summary["rows"])), style="dim") or None
+    table = Table(
+        title=title, caption=told, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
+    )
     for i, heading in enumerate(["Method", *(heading for _, heading, _ in COLUMNS)]):
         widest = max([len(heading), *(len(line[i]) for line in lines)])  # never cut a number
         table.add_column(heading, justify="right" if i else "left", no_wrap=True, min_width=widest)

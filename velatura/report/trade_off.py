@@ -55,7 +55,8 @@ def trade_off(summary: dict[str, Any]) -> Section | str:
         "<p>Both axes run from chance (0) to raw video (1). A good method stands at the top left: "
         "the action is read as well as before, the person no better than by guessing. Bars are "
         "95&#8239;% intervals over test people. The line joins the anonymizers that no other one "
-        "beats in both; raw video and a constant picture do not compete.</p>"
+        "beats in both; raw video and a constant picture do not compete, nor do rows after a "
+        "codec.</p>"
         '<div class="beside"><div class="card plot">'
         f"{plot('trade-off', _said(rows, floor))}"
         f'<div class="legend">{legend}</div></div>{_front(rows)}</div>'

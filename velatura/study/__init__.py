@@ -13,12 +13,19 @@ or the folder of a run that is measured as it is, wherever it was trained:
     name = "novel"
     from = "runs/ucf101"
 
+or another row of the study once more, as it comes out of a codec:
+
+    [[rows]]
+    name = "penalty_0.1_h264"
+    of = "penalty_0.1"
+    codec = "h264"
+
 The folder of a study:
 
     config.toml         the resolved study, which repeats it
     data.json           fingerprints of its data, and of the anonymizer where one was given
     raw/                networks trained on raw clips: where f_T, adversaries and examiners start
-    methods/ROW/        run folder of a learned row
+    methods/ROW/        run folder of a learned row; one after a codec has none of its own
     rows/ROW/           what ROW releases (removed once examined), and its examiners' scores
     failed.json         jobs that broke and why, where the rest was to go on
     records.jsonl       every measurement; summary.json, sheet.npz: what the report reads

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from velatura import plugins
-from velatura.config import build, plain, read_toml, to_toml
+from velatura.config import build, config, plain, read_toml, to_toml
 from velatura.errors import BadInput, unknown
 from velatura.experiment import Run, check_role, load_anonymizer, resolve
 from velatura.protocols import action, identity, inversion, privacy
@@ -18,17 +20,37 @@ from velatura.protocols._fresh import Config as Evaluation
 RAW = "raw"  # the row that every other one is measured against
 
 
+@config
+class Coded:
+    """A row that is what another row of the study releases, after a codec."""
+
+    name: str
+    of: str
+    """The row whose anonymizer it is: nothing is trained for this one."""
+    codec: Literal["h264"]
+    crf: Annotated[int, Field(ge=0, le=51)] = 23
+    """How coarsely the codec writes; that of ``[evaluation]`` where the row does not say."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the table: its label and the run that makes its anonymizer.
 
     Attributes:
         source: the folder of a run that is measured as it is; None where the study trains.
+        coded: what it is of, where it is another row's release after a codec; ``run`` is that
+            row's then.
     """
 
     name: str
     run: Run
     source: Path | None = None
+    coded: Coded | None = None
+
+    @property
+    def maker(self) -> str:
+        """The row whose anonymizer releases it: itself, or the one that it is of."""
+        return self.coded.of if self.coded else self.name
 
 
 @dataclass(frozen=True)
@@ -43,7 +65,9 @@ class Study:
     def values(self) -> dict[str, Any]:
         """As it stands in a study file."""
         rows = [
-            {
+            plain(r.coded)
+            if r.coded
+            else {
                 "name": r.name,
                 "method": r.run.method.values(),
                 "anonymizer": r.run.anonymizer.values(),
@@ -59,11 +83,13 @@ class Study:
         values = self.values()
         rows = values.pop("rows")
         return to_toml(values) + "".join(
-            f"\n[[rows]]\nname = {json.dumps(r['name'])}\n"
-            f"method = {_inline(r['method'])}\nanonymizer = {_inline(r['anonymizer'])}\n"
-            + (f"from = {json.dumps(r['from'])}\n" if "from" in r else "")
-            for r in rows
+            "\n[[rows]]\n" + "".join(f"{key} = {_inline(value)}\n" for key, value in row.items())
+            for row in rows
         )
+
+    def row(self, name: str) -> Row:
+        """The row of this name."""
+        return next(row for row in self.rows if row.name == name)
 
     def science(self) -> dict[str, Any]:
         """The values without the services; where a row was trained is told by its weights."""
@@ -72,7 +98,9 @@ class Study:
         return {**values, "clip_gradient": self.base.loop.clip_gradient}
 
 
-def _inline(values: Mapping[str, Any]) -> str:
+def _inline(values: Any) -> str:
+    if not isinstance(values, Mapping):
+        return json.dumps(values)
     lines = to_toml(values).strip().splitlines()
     return "{ " + ", ".join(lines) + " }"
 
@@ -81,7 +109,8 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
     """Check a study file's plain values; the raw row is added where it is missing.
 
     Raises:
-        BadInput: what a run file's check raises, a row without a name, or two of one name.
+        BadInput: what a run file's check raises, a row without a name, two of one name, or one
+            after a codec that is of no row that can be.
     """
     values = dict(values)
     title = str(values.pop("title", "A study"))
@@ -93,13 +122,17 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
         raise BadInput(f"evaluation: expected a section [evaluation], got {examined!r}.")
     evaluation = build(Evaluation, examined, "evaluation")
     base = resolve({**values, "method": {"name": "identity"}})
-    rows = []
+    rows: list[Row | Coded] = []
     for index, row in enumerate(given):
+        if "of" in row:
+            rows.append(build(Coded, {"crf": evaluation.crf, **row}, f"rows[{index}]"))
+            _check_name(rows[-1].name, index)
+            continue
         extra = set(row) - {"name", "method", "anonymizer", "from"}
         if extra or not {"method", "from"} & set(row):
             raise BadInput(
-                f"rows[{index}]: expected the keys name, method and optionally anonymizer, or name "
-                f"and from, got {sorted(row)}."
+                f"rows[{index}]: expected the keys name, method and optionally anonymizer; or name "
+                f"and from; or name, of, codec and optionally crf; got {sorted(row)}."
             )
         source = Path(str(row["from"])) if "from" in row else None
         if source and ("method" not in row or source.exists()):
@@ -109,10 +142,7 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
             changed["anonymizer"] = row["anonymizer"]
         run = resolve(changed)
         name = str(row.get("name", run.method.name))
-        if not names_a_folder(name):
-            raise BadInput(
-                f"rows[{index}]: the name {name!r} becomes a folder; use letters, digits, . _ -"
-            )
+        _check_name(name, index)
         if name == RAW and run.method.name != "identity":
             raise BadInput(
                 f"rows[{index}]: the row 'raw' is what others are measured against; its method is "
@@ -121,7 +151,8 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
         rows.append(Row(name, run, source))
     if RAW not in [r.name for r in rows]:
         rows.insert(0, Row(RAW, base))
-    names = [r.name for r in rows]
+    whole = _after_codecs(rows, evaluation)
+    names = [r.name for r in whole]
     for name in names:
         if names.count(name) > 1:
             raise BadInput(f"Two rows are named {name!r}; give each a name of its own.")
@@ -143,7 +174,57 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
         )
     build(inversion.Config, evaluation.inversion or {}, "evaluation.inversion")
     build(identity.Config, evaluation.identity or {}, "evaluation.identity")
-    return Study(title, base, evaluation, tuple(rows))
+    return Study(title, base, replace(evaluation, also=()), tuple(whole))
+
+
+def _check_name(name: str, index: int) -> None:
+    if not names_a_folder(name):
+        raise BadInput(
+            f"rows[{index}]: the name {name!r} becomes a folder; use letters, digits, . _ -"
+        )
+
+
+def _after_codecs(rows: Sequence[Row | Coded], evaluation: Evaluation) -> list[Row]:
+    """All rows, each that is after a codec with the run of the row that it is of.
+
+    Raises:
+        BadInput: it is of no row, of itself, or of one that went through a codec already.
+    """
+    before = {row.name: row for row in rows if isinstance(row, Row)}
+    coded = {row.name: row for row in rows if isinstance(row, Coded)}
+    whole: list[Row] = []
+    for row in rows:
+        if isinstance(row, Row):
+            whole.append(row)
+            for codec in evaluation.also:
+                name = f"{row.name}_{codec}"
+                one = Coded(name=name, of=row.name, codec=codec, crf=evaluation.crf)
+                whole.append(Row(name, row.run, coded=one))
+            continue
+        if row.name == RAW:
+            raise BadInput(
+                "The row 'raw' is what others are measured against, and goes through no codec of "
+                "its own; name the one that does otherwise, such as raw_h264."
+            )
+        if evaluation.codec:
+            raise BadInput(
+                f"Row {row.name} would go through two codecs, its own and evaluation.codec; leave "
+                "one of the two out."
+            )
+        if row.of == row.name:
+            raise BadInput(
+                f"Row {row.name} is of itself; `of` names the row whose release goes through the "
+                "codec."
+            )
+        if row.of in coded:
+            raise BadInput(
+                f"Row {row.name} is of {row.of}, which went through a codec already; name a row "
+                f"that did not, such as {coded[row.of].of}."
+            )
+        if row.of not in before:
+            raise unknown(f"row that {row.name} could be of", row.of, before)
+        whole.append(Row(row.name, before[row.of].run, coded=row))
+    return whole
 
 
 def _as_made(

@@ -64,7 +64,9 @@ def plan(study: Study, folder: Path, parts: list[str]) -> list[Job]:
     for row in study.rows:
         needs: tuple[str, ...] = ()
         product = folder / "methods" / row.name / "anonymizer.safetensors"
-        if learns(row.run):
+        if row.coded:
+            needs = (f"train {row.maker}",) if learns(row.run) else ()
+        elif learns(row.run):
             wanted: list[tuple[str, dict[str, Any], Labels]] = []
             if not product.exists():  # a trained one starts from nothing any more
                 wanted.append(("target", row.run.target.values(), "actions"))
@@ -105,8 +107,7 @@ def plan(study: Study, folder: Path, parts: list[str]) -> list[Job]:
 
 
 def _steps(study: Study, job: Job) -> int:
-    row = next(r for r in study.rows if r.name == job.arguments["row"])
-    return int(getattr(row.run.method.config, "steps", 0))
+    return int(getattr(study.row(job.arguments["row"]).run.method.config, "steps", 0))
 
 
 def _row_jobs(

@@ -104,7 +104,7 @@ def carry_out(
         check_people([made.run for made in study.rows], data.parts)
         for made in study.rows:
             product = folder / "methods" / made.name / "anonymizer.safetensors"
-            if not product.exists() and not made.source:
+            if not product.exists() and not made.source and not made.coded:
                 check_players(made.run, data.clips, data.private)
         check_space(folder, data)
         taken = [made for made in study.rows if made.source]

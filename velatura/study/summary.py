@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from velatura import metrics, plugins
-from velatura.config import build, digest
+from velatura.config import build, digest, plain
 from velatura.experiment import Run, learns, versions
 from velatura.layout import LEAKY, ClipSet, Splits
 from velatura.protocols import action, identity, inversion, privacy
@@ -117,8 +117,11 @@ def summarize(study: Study, folder: Path, row: Row, data: Data) -> dict[str, Any
     )
     for name in {*study.base.held_out} & {*summary["attributes"]}:
         summary["attributes"][name]["held_out"] = True  # no training of this study was told it
-    if row.source and (made := product(row, folder)).exists():
+    maker = study.row(row.maker)
+    if maker.source and (made := product(maker, folder)).exists():
         summary["anonymizer"] = file_digest(made)
+    if row.coded:
+        summary |= {key: value for key, value in plain(row.coded).items() if key != "name"}
     summary["target_fits"] = [list(which) for which in sorted(targets)]
     if plugin:
         summary["plugin"] = plugin

@@ -105,10 +105,9 @@ def work_start(job: str, folder: str, labels: Labels, network: str) -> None:
 def work_train(job: str, folder: str, row: str) -> None:
     """Train one learned row in its run folder."""
     study, data, _ = _open(folder)
-    run = next(r.run for r in study.rows if r.name == row)
     root = Path(folder)
     train(
-        run,
+        study.row(row).run,
         root / "methods" / row,
         resume=True,
         raw=root / "raw",
@@ -120,7 +119,6 @@ def work_train(job: str, folder: str, row: str) -> None:
 def work_release(job: str, folder: str, row: str) -> None:
     """Put all clips through one row's anonymizer; measure what it did to them."""
     study, data, fabric = _open(folder)
-    run = next(r.run for r in study.rows if r.name == row)
     out = Path(folder) / "rows" / row
     out.mkdir(parents=True, exist_ok=True)
     (out / "release.json").unlink(missing_ok=True)  # it says that all of them are there
@@ -132,7 +130,7 @@ def work_release(job: str, folder: str, row: str) -> None:
         if part is data.clips.test:  # what the anonymizer changed, not what a codec does
             changes = (_rms_change(part.video(k), let_out.video(k)) for k in range(len(part)))
             figures["rms"] = list(changes)
-        released.append(_coded(let_out, path, study.evaluation))
+        released.append(_coded(let_out, path, study, row))
         tell(job, i + 1, len(data.parts))
     seen = released[2]
     for part in released:
@@ -140,7 +138,7 @@ def work_release(job: str, folder: str, row: str) -> None:
             known = statistics(part)
             path = out / statistics_name(part.name)
             np.savez(path, mean=known.mean, deviation=known.deviation)
-    if (bound := clip_bound(run.method.config)) is not None:
+    if (bound := clip_bound(study.row(row).run.method.config)) is not None:
         figures["bound"] = bound
     (shown,) = windows.even(seen, examples(data.clips), study.base.batches)
     np.savez_compressed(out / "examples.npz", frames=shown.permute(0, 1, 3, 4, 2).numpy())
@@ -149,15 +147,16 @@ def work_release(job: str, folder: str, row: str) -> None:
 
 def _anonymizer(study: Study, folder: Path, row: str) -> Any:
     """A row's anonymizer, frozen."""
-    run = next(r.run for r in study.rows if r.name == row)
-    if learns(run):
-        return load_anonymizer(folder / "methods" / row, run.loop.device)
-    return build_anonymizer(run)
+    made = study.row(row)
+    if learns(made.run):
+        return load_anonymizer(folder / "methods" / made.maker, made.run.loop.device)
+    return build_anonymizer(made.run)
 
 
-def _coded(released: ClipSet, path: Path, cfg: Evaluation) -> ClipSet:
-    """A release as it comes out of the codec, in its place."""
-    return coded(released, path, cfg.codec, cfg.crf) if cfg.codec else released
+def _coded(released: ClipSet, path: Path, study: Study, row: str) -> ClipSet:
+    """A release as it comes out of the codec, in its place; out of none, as it is."""
+    through = study.row(row).coded or study.evaluation
+    return coded(released, path, through.codec, through.crf) if through.codec else released
 
 
 def clip_bound(method: Any) -> float | None:
@@ -232,7 +231,7 @@ def work_curve(job: str, folder: str, row: str, share: float, stretch: float) ->
         if share > 1:
             train = _more(study, share).train
             released = release(_anonymizer(study, root, row), train, more, fabric)
-            released = _coded(released, more, cfg)
+            released = _coded(released, more, study, row)
             seen = seen._replace(train=_standardised(released, statistics(released), cfg))
         elif share < 1:
             seen = seen._replace(train=_some(seen.train, share))
