@@ -395,7 +395,7 @@ def test_what_is_no_function_of_one_frame_is_refused(tmp_path: Path, monkeypatch
     assert "noise sees a video in one piece" in said(fixed("noise"), out)
     around = experiment.build_anonymizer(resolve(tiny.values(method={"name": "penalty_released"})))
     with pytest.raises(BadInput, match="penalty_released sees 3 frames together"):
-        exporter._frame_by_frame(around.eval(), "penalty_released")
+        exporter._able(around.eval(), "penalty_released")
 
     class Mixes(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
