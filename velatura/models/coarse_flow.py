@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -140,7 +140,7 @@ def _matrices(side: int, cfg: Config) -> tuple[Tensor, Tensor, Tensor]:
     return smooth.float(), slope.float(), gather.float()
 
 
-def _along(side: int, cfg: Config, precision: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+def _along(side: Any, cfg: Config, precision: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """What is done along one axis of ``side`` pixels, as matrices.
 
     Args:
@@ -164,9 +164,9 @@ def _along(side: int, cfg: Config, precision: torch.dtype) -> tuple[Tensor, Tens
     return smooth, slope, gaussian(centres, cfg.window)
 
 
-def _spread(cells: Float[Tensor, "b t c g g"], height: int, width: int) -> Tensor:
+def _spread(cells: Float[Tensor, "b t c g g"], height: Any, width: Any) -> Tensor:
     """Each pixel the cell that it lies in: (B, T, C, height, width). In whole numbers: at some
-    sizes the library's scaling puts a cell's first row into the cell before."""
+    sizes the library's scaling puts a cell's first row into the cell before. Sides as above."""
     sides = ((-2, height), (-1, width))
     for axis, side in sides:
         places = torch.arange(side) * cells.shape[axis]
