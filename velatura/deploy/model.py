@@ -201,7 +201,7 @@ class Model(Anonymizer):
             if before is None:
                 before = np.repeat(frames[:1], self.past, 0)
             seen = np.concatenate([before, frames])
-            before = seen[-self.past :].copy()
+            before = seen[-self.past :]
             answers = self._answers(seen)
             if alike:
                 answers[0] = answers[1]
