@@ -164,7 +164,7 @@ def test_one_that_looks_back_is_a_file_too(
     network = build()
     monkeypatch.setattr(exporter, "build_anonymizer", lambda run: network)
     done = export(fixed("grey"), tmp_path / "x.onnx", name=kind)
-    assert (done.past, done.margin) == (past, margin)
+    assert (done.name, done.past, done.margin) == (kind, past, margin)
     model = Model(tmp_path / "x.onnx", scale=0)
     assert (model.past, model.about.first, model.moves) == (past, first, True)
     assert model.about.rest["schema"] == "velatura-model/2"

@@ -457,11 +457,11 @@ def _reach(network: nn.Module, side: int, stride: int) -> int | None:
 
 def _last(network: nn.Module, frames: Tensor) -> Tensor:
     """The answers to (past + N, 3, H, W), but for the first ``past``, in steps that ONNX has."""
-    past = looks_back(network)
+    past, plainly = looks_back(network), getattr(network, "plainly", None)
     if not past:
         answer: Tensor = network(frames)
-    elif hasattr(network, "plainly"):
-        answer = network.plainly(frames[None])[0]
+    elif plainly is not None:
+        answer = plainly(frames[None])[0]
     else:
         answer = network(frames[None])[0, past:]
     return answer
