@@ -21,6 +21,7 @@ import av
 import numpy as np
 import pytest
 from films import film, pictures, scene, times
+from looking import written
 
 from velatura.video.probe import probe
 
@@ -593,14 +594,16 @@ def test_only_the_boxes_change(tmp_path: Path, clip: Path):
 # 21: the same bytes
 
 
-def test_the_same_bytes_whatever_the_batch_and_the_threads(tmp_path: Path):
+@pytest.mark.parametrize("past", [False, True], ids=["default", "file that looks back"])
+def test_the_same_bytes_whatever_the_batch_and_the_threads(tmp_path: Path, past: bool):
     source = film(tmp_path / "clip.mp4", 40)
+    which = ("--model", written(tmp_path / "x.onnx")) if past else ()
     digests = set()
     for number, words in enumerate(
         [(), ("--batch", 1), ("--batch", 7), ("--threads", 1), ("--threads", 2)]
     ):
         out = tmp_path / f"{number}.mp4"
-        anonymize(source, "--out", out, *words)
+        anonymize(source, "--out", out, *which, *words)
         digests.add(sha(out))
     assert len(digests) == 1
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from looking import written
 
 from velatura.deploy import cluster
 from velatura.deploy.batch import Job, Settings, plan, run_job
@@ -104,9 +105,13 @@ def in_process(common: cluster._Common, job: Job):
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.1], ids=["whole", "cut"])
-def test_attempt_after_the_rename_makes_nothing_again(tmp_path, short, seconds):
+@pytest.mark.parametrize("past", [False, True], ids=["mode", "file that looks back"])
+def test_attempt_after_the_rename_makes_nothing_again(tmp_path, short, seconds, past):
     """Its forerunner died between giving the file its name and telling so."""
     common = common_of(tmp_path / "run", seconds=seconds)
+    if past:
+        file = written(tmp_path / "x.onnx")
+        common = replace(common, settings=replace(common.settings, anonymizer=str(file)))
     first = in_process(common, short)
     assert first.status == "done", first.error
     assert ("segments" in first.anonymizer) == (seconds > 0)

@@ -13,11 +13,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from looking import written as written_file
 
 from velatura.deploy import file as whole_file
 from velatura.deploy import segments
 from velatura.deploy.anonymizer import Anonymizer
 from velatura.deploy.file import anonymize_video
+from velatura.deploy.model import Model
 from velatura.deploy.modes import Blur, Pixelate, Silhouette
 from velatura.deploy.regions import Regions
 from velatura.deploy.segments import cut, join, make_segment, parts_folder, remove_parts
@@ -223,6 +225,8 @@ MAKERS = {
     "trail": lambda tmp: Trail(),
     "late": lambda tmp: Late(2),
     "boxes": lambda tmp: Regions(boxes(tmp), carry=3),
+    "file": lambda tmp: Model(written_file(tmp / "x.onnx")),
+    "file, first as next": lambda tmp: Model(written_file(tmp / "y.onnx", first="next")),
 }
 
 

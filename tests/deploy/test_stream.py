@@ -20,9 +20,11 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from looking import written
 
 from velatura.deploy import _sinks, _sources, stream
 from velatura.deploy.anonymizer import Anonymizer
+from velatura.deploy.model import Model
 from velatura.deploy.modes import Silhouette
 from velatura.deploy.stream import anonymize_stream, is_stream
 from velatura.errors import BadInput, Failure
@@ -344,6 +346,63 @@ def test_a_mode_that_looks_back(pictures, tmp_path):
         report, _ = every_picture(source, tmp_path / "a.mp4", Silhouette())
     assert (report.frames, report.black) == (45, 0)
     assert max(abs(likeness(image)) for image in decoded(tmp_path / "a.mp4")[0]) < 0.2
+
+
+class Scenes(Anonymizer):
+    """How many pictures it is shown in one piece."""
+
+    name = digest = "scenes"
+
+    def __init__(self, moves):
+        self.moves, self.seen = moves, []
+
+    def process(self, batches):
+        self.seen.append(0)
+        for frames in batches:
+            self.seen[-1] += len(frames)
+            yield squares(frames)
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_behind_a_gap_motion_begins_anew(pictures, tmp_path, moves):
+    """A lost source that is back, another size, a silence: what changed meanwhile is no motion."""
+    watch, more = Scenes(moves), Coder(320, 256)
+    more.count = 200  # eight seconds later
+    with served(pictures[:20], pictures[:20] + [more.one() for _ in range(10)]) as source:
+        report, _ = every_picture(source, tmp_path / "a.mp4", watch, reconnect=1, stall=30)
+    assert (report.frames, report.black) == (sum(watch.seen), 0)
+    assert report.frames >= 45
+    assert len(watch.seen) == (3 if moves else 1)
+    assert watch.seen[0] == (20 if moves else report.frames)
+    silent, coder = Scenes(moves), Coder()
+    sent = [coder.one() for _ in range(10)]
+    coder.count += 60  # three seconds
+    sent += [coder.one() for _ in range(10)]
+    with served(sent) as source:
+        every_picture(source, tmp_path / "b.mp4", silent, stall=2)
+    assert silent.seen == ([10, 10] if moves else [20])
+
+
+def test_a_file_that_looks_back(pictures, tmp_path):
+    """The first picture of each connection shows nothing, and none shows the source."""
+    model = Model(written(tmp_path / "x.onnx"))
+    with served(pictures[:20], pictures[:20]) as source:
+        report, _ = every_picture(source, tmp_path / "a.mp4", model, reconnect=1, stall=30)
+    images, _ = decoded(tmp_path / "a.mp4")
+    assert (report.frames, report.black, len(images)) == (40, 0, 40)
+    for at in (0, 20):
+        assert np.abs(images[at].astype(int) - 128).max() <= 2
+    assert max(abs(likeness(image)) for image in images) < 0.2
+
+
+def test_one_that_ends_behind_a_gap_is_no_endless_loop(pictures, tmp_path):
+    class Once(Scenes):
+        def process(self, batches):
+            return super().process(batches) if not self.seen else iter(())
+
+    with served(pictures[:20], pictures[:20]) as source:
+        report, _ = every_picture(source, tmp_path / "a.mp4", Once(True), reconnect=1, stall=30)
+    assert (report.frames, report.black) == (40, 20)
 
 
 @pytest.mark.slow

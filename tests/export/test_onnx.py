@@ -6,6 +6,7 @@ import json
 import math
 import os
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from velatura.errors import BadInput, Failure
 from velatura.experiment import load_anonymizer, resolve
 from velatura.export import onnx as exporter
 from velatura.export.onnx import Source, card_of, export, find, margin_of
-from velatura.models import gated_unet
+from velatura.methods import flow, frame_difference
+from velatura.models import bdq, coarse_flow, gated_unet
 from velatura.study import resolve_study
 from velatura.training import checkpoint
 
@@ -127,6 +129,93 @@ def test_a_fixed_filter_is_a_file_too(name: str, more: dict[str, Any], tmp_path:
         assert (there > 0).mean() < 2e-3
     # A blur grows with the picture; the others look at their own block alone.
     assert done.margin == (None if name == "blur" else 0)
+
+
+def moved_on(network: nn.Module, far: float = 0.3) -> nn.Module:
+    """As far as training would, at random."""
+    torch.manual_seed(1)
+    for weights in network.parameters():
+        weights.data += far * torch.randn_like(weights)
+    return network.eval().requires_grad_(False)
+
+
+LOOKING: dict[str, tuple[Callable[[], nn.Module], int, str, int | None]] = {
+    # What is built, how far it looks back, what its first frame is given, its margin.
+    "coarse_flow": (
+        lambda: moved_on(coarse_flow.anonymizer(coarse_flow.Config(cells=12, depth=2))),
+        3, "rest", None,
+    ),
+    "flow": (lambda: flow.build(flow.Config(cells=7)), 1, "rest", None),
+    "bdq": (lambda: moved_on(bdq.anonymizer(bdq.Config()), 0.1), 1, "next", 2),
+    "frame_difference": (
+        lambda: frame_difference.build(frame_difference.Config()), 1, "next", 0,
+    ),
+    "signed": (
+        lambda: frame_difference.build(frame_difference.Config(binary=False)), 1, "next", 0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LOOKING)
+def test_one_that_looks_back_is_a_file_too(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    build, past, first, margin = LOOKING[kind]
+    network = build()
+    monkeypatch.setattr(exporter, "build_anonymizer", lambda run: network)
+    done = export(fixed("grey"), tmp_path / "x.onnx", name=kind)
+    assert (done.name, done.past, done.margin) == (kind, past, margin)
+    model = Model(tmp_path / "x.onnx", scale=0)
+    assert (model.past, model.about.first, model.moves) == (past, first, True)
+    assert model.about.rest["schema"] == "velatura-model/2"
+    for count, height, width in [(1, 24, 24), (2, 5, 7), (9, 33, 74)]:
+        # Not noise alone, in which nothing moves as one.
+        clip = np.stack([np.roll(noise(1, height, width)[0], t, 1) // 2 for t in range(count)])
+        clip += noise(count, height, width) // 8
+        expected = eagerly(network, clip)
+        for batch in (1, 2, count):
+            parts = [clip[at : at + batch] for at in range(0, count, batch)]
+            there = apart(np.concatenate(list(model.process(parts))), expected)
+            # A number between two levels may fall to either: in few cells.
+            assert (there > 1).mean() < 1e-3, (count, batch)
+            assert (there > 0).mean() < 2e-3
+    assert len(np.unique(expected)) > 1  # and something moves
+    assert not (expected == clip).all((1, 2, 3)).any()
+
+
+def test_levels_that_differ_by_more_than_one_are_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A cell that falls to the next level is what rounding does; two levels are another network."""
+    built = LOOKING["flow"][0]()
+    assert built.step == 32
+    monkeypatch.setattr(exporter, "build_anonymizer", lambda run: built)
+    pairs = exporter._difference
+    for far in (32, 33):
+        monkeypatch.setattr(
+            exporter, "_difference", lambda given, far=far: pairs(given)._replace(largest=far)
+        )
+        if far > 32:
+            assert "by up to 33 of 255 levels" in said(fixed("grey"), tmp_path / "y.onnx")
+        else:
+            export(fixed("grey"), tmp_path / "x.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.onnx"]
+
+
+@pytest.mark.parametrize("kind", ["coarse_flow", "bdq"])
+def test_one_that_looks_back_and_gives_no_numbers_is_seen(kind: str):
+    """Steps too: what is no number is on neither side of a boundary."""
+    network = LOOKING[kind][0]()
+    graph = exporter._Bytes(network)
+    frames = torch.from_numpy(noise(int(network.past) + 1, 24, 24))
+    levels, sums = graph(frames)
+    assert levels.shape == (1, 24, 24, 3)
+    assert torch.isfinite(sums).all()
+    for weights in list(network.parameters())[:2]:
+        before = weights.clone()
+        weights.view(-1)[0] = math.nan
+        assert torch.isnan(graph(frames)[1]).all()
+        weights.copy_(before)
 
 
 def test_tiles_are_seamless(made: Any):
@@ -390,12 +479,11 @@ def test_a_run_that_was_evaluated_brings_its_figures(run: Path, tmp_path: Path):
 def test_what_is_no_function_of_one_frame_is_refused(tmp_path: Path, monkeypatch: Any):
     out = tmp_path / "x.onnx"
     assert "identity changes nothing" in said(fixed("identity"), out)
-    assert "frame_difference looks 1 frame back" in said(fixed("frame_difference"), out)
     assert "blacken needs to be told where people are" in said(fixed("blacken"), out)
     assert "noise sees a video in one piece" in said(fixed("noise"), out)
     around = experiment.build_anonymizer(resolve(tiny.values(method={"name": "penalty_released"})))
     with pytest.raises(BadInput, match="penalty_released sees 3 frames together"):
-        exporter._frame_by_frame(around.eval(), "penalty_released")
+        exporter._able(around.eval(), "penalty_released")
 
     class Mixes(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -414,7 +502,21 @@ def test_what_is_no_function_of_one_frame_is_refused(tmp_path: Path, monkeypatch
         def forward(self, x: Tensor) -> Tensor:
             return x[..., ::2]
 
+    class Ahead(nn.Module):
+        past = 1
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([x[:, 1:], x[:, -1:]], 1)
+
+    class Longer(nn.Module):
+        past = 1
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.cumsum(1) / 9
+
     for network, sentence in (
+        (Ahead(), "answers a frame otherwise in a clip than beside the 1 before it"),
+        (Longer(), "answers a frame otherwise in a clip than beside the 1 before it"),
         (Mixes(), "answers a frame otherwise alone than beside others"),
         (Dices(), "or otherwise each time"),
         (Clips(), "does not take single frames"),

@@ -45,18 +45,19 @@ def test_a_ramp_by_hand():
     network = built(cells=12, noise=0.08, depth=0)
     a = 0.004 * 4  # of a cell, which is 4 pixels
     flow = network.flow(ramp(0.004, 0.0, speed=2.0))
-    inside = flow[0, :, :, 4:8, 4:8]  # away from the edges, which the blur flattens
+    inside = flow[0, 1:, :, 4:8, 4:8]  # away from the edges, which the blur flattens
     expected = 2.0 / 4 * 3 * a**2 / (3 * a**2 + 0.08**2)
-    torch.testing.assert_close(inside[:, 0], torch.full((3, 4, 4), expected), rtol=1e-3, atol=0)
-    torch.testing.assert_close(inside[:, 1], torch.zeros(3, 4, 4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(inside[:, 0], torch.full((2, 4, 4), expected), rtol=1e-3, atol=0)
+    torch.testing.assert_close(inside[:, 1], torch.zeros(2, 4, 4), atol=1e-5, rtol=0)
+    assert not flow[:, 0].any()  # nothing is known of the first frame's
 
 
 def test_a_slope_across_moves_along_itself():
     """The aperture problem: of a slope (a, a) that goes to the right, half goes each way."""
-    flow = built(noise=0.01, depth=0).flow(ramp(0.003, 0.003, speed=1.0))[0, :, :, 4:8, 4:8]
+    flow = built(noise=0.01, depth=0).flow(ramp(0.003, 0.003, speed=1.0))[0, 1:, :, 4:8, 4:8]
     energy = 3 * (0.003 * 4) ** 2  # of a cell, in three colours
     expected = 1.0 / 4 * energy / (2 * energy + 0.01**2)
-    torch.testing.assert_close(flow, torch.full((3, 2, 4, 4), expected), rtol=1e-3, atol=0)
+    torch.testing.assert_close(flow, torch.full((2, 2, 4, 4), expected), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize(("x", "y"), [(1, 0), (0, -1), (1, 1), (-1, 1)])
@@ -101,7 +102,6 @@ def naive(clip: np.ndarray, cfg: Config) -> np.ndarray:
                 rows += [cfg.noise * np.eye(2)]  # Tikhonov
                 told += [np.zeros(2)]
                 flow[t, :, i, j] = np.linalg.lstsq(np.concatenate(rows), np.concatenate(told))[0]
-    flow[0] = flow[1]
     return flow
 
 
@@ -139,9 +139,16 @@ def test_it_lets_out_levels_and_nothing_else():
         assert torch.equal(cells, cells[..., :1, :, :1].expand_as(cells)), "more than cells"
 
 
+def moved_on(network: CoarseFlow) -> CoarseFlow:
+    """With weights of a size that training gives them."""
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights += 0.3 * torch.randn_like(weights)
+    return network.eval()
+
+
 def test_it_looks_back_as_far_as_it_says_and_never_ahead():
-    network, clip = built(depth=2, quantize=False).eval(), moving(1, 1, frames=7)
-    torch.nn.init.normal_(network.repaint[-1].weight)  # type: ignore[arg-type]
+    network, clip = moved_on(built(depth=2, quantize=False)), moving(1, 1, frames=7)
     assert network.past == 3
     with torch.no_grad():
         out = network(clip)
@@ -149,11 +156,38 @@ def test_it_looks_back_as_far_as_it_says_and_never_ahead():
             other = clip.clone()
             other[:, at] = torch.rand(1, 3, 48, 48)
             changed = (network(other) - out).abs().amax((0, 2, 3, 4)) > 1e-6
-            seen = [t for t in range(7) if changed[t]]
-            # The first frame has the motion of the second.
-            allowed = {*range(at, at + network.past + 1)} | ({0} if at < 2 else set())
-            assert set(seen) <= allowed
-            assert at in seen or at == 0
+            assert {t for t in range(7) if changed[t]} <= {*range(at, at + network.past + 1)}
+            assert changed[at] or at == 0
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_before_its_first_frame_a_clip_was_at_rest(depth: int):
+    """As if that frame had stood there for ever; and so every frame is that of its own past."""
+    network, clip = moved_on(built(depth=depth, quantize=False)), moving(1, -1, frames=6)
+    past = network.past
+    long = torch.cat([clip[:, :1].expand(-1, past, -1, -1, -1), clip], 1)
+    with torch.no_grad():
+        out = network(clip)
+        torch.testing.assert_close(network(long)[:, past:], out, atol=1e-6, rtol=0)
+        torch.testing.assert_close(network(clip[:, 0]), out[:, 0], atol=1e-6, rtol=0)
+        for at in range(6):
+            window = long[:, at : at + past + 1]
+            torch.testing.assert_close(network(window)[:, -1], out[:, at], atol=1e-6, rtol=0)
+            plain = network.plainly(window)[:, 0]  # what a file does, in fewer digits
+            torch.testing.assert_close(plain, out[:, at], atol=1e-4, rtol=0)
+        other = network(moving(-1, 0, frames=6, seed=1))[:, 0]
+        torch.testing.assert_close(other, out[:, 0], atol=1e-6, rtol=0)  # it tells nothing
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 74), (123, 48)])
+def test_each_pixel_is_in_its_cell(size: tuple[int, int]):
+    cells = torch.rand(2, 1, 3, 12, 12)
+    whole = coarse_flow._spread(cells, *size)
+    assert whole.shape == (2, 1, 3, *size)
+    for y in range(size[0]):
+        for x in range(size[1]):
+            there = cells[..., y * 12 // size[0], x * 12 // size[1]]
+            assert torch.equal(whole[..., y, x], there)
 
 
 def test_the_network_on_top_starts_as_the_filter():

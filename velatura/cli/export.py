@@ -29,7 +29,8 @@ def export(
     """Write a trained anonymizer as an ONNX file that runs without torch.
 
     The file is checked before it gets its name: what it makes of random frames and of a clip
-    must be what the network makes of them, but for one level in fewer than 0.1% of the bytes.
+    must be what the network makes of them, but for one level in fewer than 0.1% of the bytes. What
+    looks back at past frames becomes a file too.
 
     Example:
 
@@ -59,6 +60,8 @@ def export(
         typer.echo(json.dumps(values))
         return
     looks = "everywhere" if done.margin is None else f"{done.margin} px around a pixel"
+    if done.past:
+        looks += f" and {done.past} frame{'s' * (done.past > 1)} back"
     typer.echo(
         f"{done.path}: {done.name}, {done.size / 2**20:.1f} MiB, shown {done.short_side} px, "
         f"looks {looks}"

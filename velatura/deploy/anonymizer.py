@@ -35,7 +35,8 @@ class Anonymizer:
         device: where it runs, as actually obtained, such as ``"cpu (onnxruntime)"``.
         enlarge: how its pictures are brought back to the size of the video.
         past: how many frames before a frame its result depends on.
-        moves: True where it shows motion only, and a still picture would come out empty.
+        moves: True where it looks back to show what moves, and a picture that stands alone would
+            come out empty.
         keeps: True where a picture may come back as it was given.
         card: what was measured of it; empty where nothing was.
     """

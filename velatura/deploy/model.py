@@ -6,13 +6,18 @@ The graph takes and gives bytes:
     anonymized  (N, H, W, 3) uint8
     sums        (N,) float32 of each answer before it became bytes, which cannot hold a NaN
 
+One that looks back at ``past`` frames takes exactly those and the frame that is asked for,
+(past + 1, H, W, 3), the oldest first, and answers the last, (1, H, W, 3). Who calls it keeps the
+frames; before the first of a clip there stand copies of that first one, as if it had stood there
+for ever. Readers of files that look at single frames only know such a file for another kind.
+
 What is known of the network stands in the file's own metadata, under ``velatura.``. A stranger's
 file may be opened: it is looked through before a library sees it, and holds graph and numbers,
 never code; one that refers to other files, or to operators that ONNX does not define, is refused.
 
-Every frame goes through the network alone and on one core, several side by side. So a picture
-depends neither on the batch nor on the number of threads, no core waits spinning for another
-while a video is encoded, and a batch that leaves the cache is not slower than a frame.
+Every frame goes through the network alone, or with its past, and on one core, several side by
+side. So a picture depends neither on the batch nor on the number of threads, no core waits spinning
+for another while a video is encoded, and a batch that leaves the cache is not slower than a frame.
 """
 
 from __future__ import annotations
@@ -22,8 +27,9 @@ import json
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,9 +39,15 @@ from velatura.deploy.anonymizer import Anonymizer, scaled
 from velatura.errors import BadInput, Failure, unknown
 from velatura.onnx_file import LONGEST, metadata, read
 
-__all__ = ["PACKAGED", "PREFIX", "SCHEMA", "About", "Model", "packaged", "read_about"]
+__all__ = [
+    "FIRST", "PACKAGED", "PREFIX", "SCHEMA", "SCHEMA_PAST", "About", "Model", "packaged",
+    "read_about",
+]  # fmt: skip
 
 SCHEMA = "velatura-model/1"
+SCHEMA_PAST = "velatura-model/2"  # of a file that looks back
+FIRST = ("rest", "next")  # what the first frame of a clip is given
+MOST = 64  # frames that a file may look back
 PREFIX = "velatura."  # of the metadata's keys
 
 PIXELS = 1_500_000  # at once, in all frames or tiles side by side
@@ -54,6 +66,9 @@ class About(NamedTuple):
         short_side: of the pictures that it was measured on, pixels.
         margin: how far a pixel's answer looks, pixels, in multiples of the stride; None where
             it may look everywhere.
+        past: how many frames it looks back.
+        first: what the first frame of a clip is given: ``"rest"``, the answer to a picture that
+            has not moved; ``"next"``, the answer that the frame after it is given.
         card: what was measured of it; empty where nothing was.
         rest: every other entry, such as the run file that repeats its training.
     """
@@ -62,6 +77,8 @@ class About(NamedTuple):
     stride: int
     short_side: int
     margin: int | None
+    past: int
+    first: str
     card: dict[str, Any]
     rest: dict[str, str]
 
@@ -112,6 +129,8 @@ class Model(Anonymizer):
         content = read(path, "velatura export")
         self.about = read_about(content, str(path))
         self.name, self.card = self.about.name, self.about.card
+        self.past = self.about.past
+        self.moves = self.past > 0
         self.short = self.about.short_side if scale is None else scale
         self.digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         if self.short != self.about.short_side:
@@ -123,11 +142,10 @@ class Model(Anonymizer):
         self.runtime = runtime
         try:
             if runtime == "openvino":
-                self._network, obtained = _openvino(
-                    content, device, self.workers, self.about.stride, precision
-                )
+                small = (self.past + 1, self.about.stride, self.about.stride, 3)
+                self._network, obtained = _openvino(content, device, self.workers, small, precision)
             elif runtime == "onnxruntime":
-                self._network, obtained = _onnxruntime(content, device)
+                self._network, obtained = _onnxruntime(content, device, self.past)
             else:
                 raise BadInput(f"runtime is onnxruntime or openvino, not {runtime!r}.")
         except BadInput:
@@ -149,23 +167,62 @@ class Model(Anonymizer):
         return scaled(height, width, self.short)
 
     def apply(self, frames: np.ndarray) -> np.ndarray:
-        """(T, h, w, 3) uint8 RGB of any size to the same, each frame by itself.
+        """(T, h, w, 3) uint8 RGB of any size to the same, each frame by itself; where it looks
+        back, a clip that stands alone.
 
         Raises:
             Failure: the network broke, or gave values that are no numbers.
         """
-        count, height, width = frames.shape[:3]
+        if self.past:
+            return np.concatenate(list(self.process([frames])))
+        return self._answers(frames)
+
+    def process(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """As ``Anonymizer.process``; frames of another size begin anew."""
+        if not self.past:
+            yield from super().process(batches)
+            return
+        for _, scene in groupby(batches, lambda frames: frames.shape[1:]):
+            yield from self._scene(scene)
+
+    def _scene(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Consecutive batches of one size, by a network that looks back."""
+        before: np.ndarray | None = None  # what the next frame looks back at
+        waiting: np.ndarray | None = None  # the first frame, for the one after it
+        for frames in batches:
+            if not len(frames):
+                continue
+            if waiting is not None:
+                frames, waiting = np.concatenate([waiting, frames]), None
+            alike = before is None and self.about.first == "next"
+            if alike and len(frames) == 1:
+                waiting = frames.copy()
+                continue
+            if before is None:
+                before = np.repeat(frames[:1], self.past, 0)
+            seen = np.concatenate([before, frames])
+            before = seen[-self.past :]
+            answers = self._answers(seen)
+            if alike:
+                answers[0] = answers[1]
+            yield answers
+        if waiting is not None:  # it stands alone
+            yield self._answers(np.repeat(waiting, self.past + 1, 0))
+
+    def _answers(self, frames: np.ndarray) -> np.ndarray:
+        """(past + T, h, w, 3) uint8 to the answers to the last T."""
+        count, (height, width) = len(frames) - self.past, frames.shape[1:3]
         stride = self.about.stride
         below, right = -height % stride, -width % stride
         # Bottom and right only, repeating the edge: cropping gives every pixel its place.
         edges = (0, 0), (0, below), (0, right), (0, 0)
         padded = np.pad(frames, edges, "edge") if below or right else frames
-        answer = np.empty_like(frames)
+        answer = np.empty_like(frames[self.past :])
         tiles = list(self._tiles(count, height + below, width + right))
 
         def work(job: tuple[int, _Tile]) -> None:
             at, tile = job
-            found = self.infer(padded[at : at + 1, *tile.seen])[0, *tile.kept]
+            found = self.infer(padded[at : at + self.past + 1, *tile.seen])[0, *tile.kept]
             rows, columns = tile.place
             place = answer[at, rows, columns]
             place[:] = found[: place.shape[0], : place.shape[1]]
@@ -180,7 +237,8 @@ class Model(Anonymizer):
         return answer
 
     def infer(self, frames: np.ndarray) -> np.ndarray:
-        """One call of the network, (N, H, W, 3) uint8 to the same, multiples of the stride.
+        """One call of the network, (N, H, W, 3) uint8 to the same, multiples of the stride; where
+        it looks back, (past + 1, H, W, 3) to (1, H, W, 3).
 
         Raises:
             Failure: the network broke, or gave values that are no numbers.
@@ -195,7 +253,8 @@ class Model(Anonymizer):
             raise Failure(f"{self.name} broke in {self.runtime}: {_line(error)}.") from None
         if not np.isfinite(sums).all():
             raise Failure(f"{self.name} gave a value that is not a number.")
-        if pictures.shape != frames.shape or pictures.dtype != np.uint8:
+        expected = (len(frames) - self.past, *frames.shape[1:])
+        if pictures.shape != expected or pictures.dtype != np.uint8:
             raise Failure(
                 f"{self.name} turned uint8 {frames.shape} into {pictures.dtype} {pictures.shape}."
             )
@@ -279,7 +338,7 @@ def _cores() -> int:
 Network = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def _onnxruntime(content: bytes, device: str) -> tuple[Network, str]:
+def _onnxruntime(content: bytes, device: str, past: int) -> tuple[Network, str]:
     import onnxruntime as ort
 
     there = ort.get_available_providers()
@@ -304,6 +363,9 @@ def _onnxruntime(content: bytes, device: str) -> tuple[Network, str]:
         ("sums", "tensor(float)"),
     ]:
         raise BadInput(f"It has other inputs and outputs than an anonymizer: {given}, {gives}.")
+    frames = session.get_inputs()[0].shape[0]
+    if past and frames != past + 1:
+        raise BadInput(f"It looks {past} frames back, it says, and takes {frames!r} at a time.")
     cuda = session.get_providers()[0] == "CUDAExecutionProvider"  # what was obtained
     if device == "cuda" and not cuda:
         raise BadInput("device cuda: onnxruntime could not start CUDA; see `velatura doctor`.")
@@ -316,7 +378,7 @@ def _onnxruntime(content: bytes, device: str) -> tuple[Network, str]:
 
 
 def _openvino(
-    content: bytes, device: str, workers: int, stride: int, precision: str
+    content: bytes, device: str, workers: int, small: tuple[int, ...], precision: str
 ) -> tuple[Network, str]:
     if device == "cuda":
         raise BadInput("device cuda: openvino has no CUDA here; use runtime onnxruntime, or cpu.")
@@ -348,7 +410,7 @@ def _openvino(
     # What is wrong with the file is said now. And the first call of all must not be two: inside
     # openvino one would wait for the other, which waits for Python's lock, for ever.
     with _FIRST:
-        network(np.zeros((1, stride, stride, 3), np.uint8))
+        network(np.zeros(small, np.uint8))
     return network, "cpu"
 
 
@@ -376,11 +438,16 @@ def read_about(content: bytes, what: str = "The file") -> About:
     entries = {k.removeprefix(PREFIX): v for k, v in found.items() if k.startswith(PREFIX)}
     if not entries or "schema" not in entries:
         raise _not_ours(what, "it has none of our metadata")
-    if entries["schema"] != SCHEMA:
+    if entries["schema"] not in (SCHEMA, SCHEMA_PAST):
         raise BadInput(
-            f"{what} says {entries['schema'][:40]!r}; this version reads {SCHEMA!r}: "
-            "export it again."
+            f"{what} says {entries['schema'][:40]!r}; this version reads {SCHEMA!r} and "
+            f"{SCHEMA_PAST!r}: export it again."
         )
+    past, first = 0, FIRST[0]
+    if entries["schema"] == SCHEMA_PAST:
+        past, first = _number(entries, "past", 1, MOST, what), entries.get("first", "")
+        if first not in FIRST:
+            raise _not_ours(what, f"its first is {first[:20]!r}")
     name = entries.get("name", "")
     if not name or len(name) > 64 or not name.isprintable():
         raise _not_ours(what, "its name is unusable")
@@ -390,6 +457,8 @@ def read_about(content: bytes, what: str = "The file") -> About:
         stride=_number(entries, "stride", 1, 1024, what),
         short_side=_number(entries, "short_side", 1, 2**14, what),
         margin=_number(entries, "margin", 0, 2**14, what) if margin else None,
+        past=past,
+        first=first,
         card=_object(entries.get("card", "{}").encode(), what),
         rest=entries,
     )

@@ -198,6 +198,7 @@ class _Picture(NamedTuple):
         when: seconds on the clock of the stream.
         came: seconds of the monotonic clock, when it was decoded.
         index: number of the picture.
+        scene: number of the connection, or of the size within it.
         taken: when the anonymizer got it, by the monotonic clock.
         failed: True where it is black because the anonymizer failed.
     """
@@ -206,6 +207,7 @@ class _Picture(NamedTuple):
     when: float
     came: float
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
+    scene: int = 0
     taken: float = 0.0
     failed: bool = False
 
@@ -321,7 +323,7 @@ class _Run:
         self.done = threading.Event()
         self.why = ""
         self.warnings: list[str] = []
-        self.read = self.frames = self.black = self.away = 0
+        self.read = self.frames = self.black = self.away = self.scene = 0
         self.damaged = self.reconnects = self.stalls = self.expired = self.stale = self.unsent = 0
         self.delays = np.zeros(60_001, np.int64)  # how many pictures took so many milliseconds
         self.seconds = 0.0
@@ -482,9 +484,11 @@ class _Run:
                 last = came = time.monotonic()
                 if first:
                     self._connected(container, stream, frame)
+                    self.scene += 1
                     first = False
                 size = frame.width, frame.height
                 if size != self.size:
+                    self.scene += 1
                     if self.size:
                         self.log(
                             f"{self.source.name} changed its size from {_by(self.size)} to "
@@ -502,7 +506,7 @@ class _Run:
                         self.raw.forget()
                     self._measure(when)
                 image = upright(frame, self.small, scaler)
-                self.raw.put(_Picture(image, when, came, self.read))
+                self.raw.put(_Picture(image, when, came, self.read, self.scene))
                 self.read += 1
                 last = time.monotonic()
             asked = time.monotonic()
@@ -556,28 +560,42 @@ class _Run:
         """Answer every picture that is taken, in order: the anonymizer's answer, or black."""
         pending: deque[Frame] = deque()  # what it was shown and has not answered
         facts: deque[_Picture] = deque()  # as many, without their images
+        held: _Picture | None = None  # the first behind a gap
 
         def old(picture: _Picture) -> bool:
             return time.monotonic() - picture.came + self.work > self.latency
 
         def next_one() -> _Picture:
-            while True:
+            nonlocal held
+            picture, held = held, None
+            while picture is None:
                 picture = self.raw.take(1.0, old if self.live else None)
-                if picture is not None:
-                    pending.append(Frame(picture.image, 0, MICROSECOND, picture.index))
-                    facts.append(picture._replace(image=NOTHING, taken=time.monotonic()))
-                    return picture
+            return picture
 
-        ended = False
+        def shown(picture: _Picture) -> None:
+            pending.append(Frame(picture.image, 0, MICROSECOND, picture.index))
+            facts.append(picture._replace(image=NOTHING, taken=time.monotonic()))
+
+        def apart(one: _Picture, other: _Picture) -> bool:
+            """Whether what changed from one picture to the other is no motion."""
+            return one.scene != other.scene or other.when - one.when > self.stall
+
+        ended = begins = False
 
         def batches() -> Iterator[np.ndarray]:
-            nonlocal ended
+            nonlocal ended, begins, held
+            before: _Picture | None = None
             while True:
                 try:
                     picture = next_one()
                 except _Ended:
                     ended = True
                     return
+                if self.anonymizer.moves and before is not None and apart(before, picture):
+                    held, begins = picture, True
+                    return
+                before = picture._replace(image=NOTHING)
+                shown(picture)
                 if len(pending) > LATE:
                     raise Failure(f"The anonymizer answers more than {LATE} pictures late.")
                 # A copy, so that work done in place cannot pass for the original.
@@ -585,6 +603,7 @@ class _Run:
 
         try:
             while not ended:
+                begins = False  # behind a gap
                 try:
                     for given in self.anonymizer.process(batches()):
                         # A copy before it is looked at: an anonymizer may use its memory again,
@@ -597,7 +616,7 @@ class _Run:
                         return
                     if pending:
                         raise Failure(f"The anonymizer answered {len(pending)} frames too few.")
-                    if not ended:
+                    if not (ended or begins):
                         raise Failure("The anonymizer stopped before the end of the stream.")
                 except _Ended:
                     return
@@ -612,7 +631,7 @@ class _Run:
                     self.reason = self.reason or str(failure)
                     self._say_seldom("failed", f"{failure} Black is sent for it.")
                     if not pending and not ended:
-                        next_one()  # so that failing on nothing is no endless loop
+                        shown(next_one())  # so that failing on nothing is no endless loop
                     while pending:
                         black = np.zeros_like(pending.popleft().image)
                         self.ready.put(facts.popleft()._replace(image=black, failed=True))

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from velatura.config import digest, plain, read_toml
 from velatura.deploy.anonymizer import scaled
-from velatura.deploy.model import PREFIX, SCHEMA, Model
+from velatura.deploy.model import FIRST, PREFIX, SCHEMA, SCHEMA_PAST, Model
 from velatura.errors import BadInput, Failure, unknown
 from velatura.experiment import (
     Run,
@@ -46,7 +46,7 @@ from velatura.training import checkpoint
 __all__ = ["Exported", "Source", "card_of", "clean", "export", "find", "margin_of"]
 
 OPSET = 18
-DIFFER = 0.001  # share of bytes that may differ from eager, by one level
+DIFFER = 0.001  # share of bytes that may differ from eager, by one level that it lets out
 WIDEST = 1024  # pixels of the picture on which a margin is measured, at most
 CLIP = 16  # frames of a clip that are compared
 
@@ -92,6 +92,7 @@ class Exported(NamedTuple):
     stride: int
     short_side: int
     margin: int | None
+    past: int
     random: Difference
     clip: Difference
     measured: bool
@@ -207,7 +208,8 @@ def export(
         tell: told what is being done.
 
     Raises:
-        BadInput: an anonymizer that is none of single frames; a destination that exists.
+        BadInput: an anonymizer that is none of a frame, or of it and some before it; a
+            destination that exists.
         Failure: the file differs from the network; nothing was written.
     """
     source = source if isinstance(source, Source) else find(source)
@@ -221,7 +223,12 @@ def export(
     _needed()
     run = source.run
     network, about = _network(source)
-    _frame_by_frame(network, run.method.name)
+    past = looks_back(network)
+    _able(network, run.method.name)
+    if past:
+        first = _first(network, past, run.method.name)
+    else:
+        _frame_by_frame(network, run.method.name)
     stride = _stride(network)
     short = _short_side(run)
     card = card_of(source)
@@ -231,7 +238,7 @@ def export(
     tell("translating to ONNX")
     model = _translate(network, stride, run.method.name)
     entries = {
-        "schema": SCHEMA,
+        "schema": SCHEMA_PAST if past else SCHEMA,
         "name": name or source.name,
         "stride": str(stride),
         "short_side": str(short),
@@ -244,6 +251,8 @@ def export(
         "versions": json.dumps({**versions(), **_tools()}),
         "trained_with": json.dumps(about.get("versions", {})),
     }
+    if past:
+        entries |= {"past": str(past), "first": first}
     with _beside(destination) as partial:
 
         def write() -> Model:
@@ -254,14 +263,14 @@ def export(
         deployed = write()
         tell("comparing with the network")
         random, seen = _compare(deployed, network, short, stride, shown)
-        if margin is not None and not _seamless(partial, margin, short):
+        if margin is not None and not _seamless(partial, margin, short, past):
             entries["margin"] = ""  # it is not known after all: run whole
             margin = None
             deployed = write()
         _publish(partial, destination, overwrite)
     return Exported(
         destination, deployed.about.name, destination.stat().st_size, deployed.digest, stride,
-        short, margin, random, seen, bool(card),
+        short, margin, past, random, seen, bool(card),
     )  # fmt: skip
 
 
@@ -308,29 +317,27 @@ def _stride(network: nn.Module) -> int:
 
 @torch.no_grad()
 def eager(network: nn.Module, frames: np.ndarray) -> np.ndarray:
-    """(T, H, W, 3) uint8 to the same, one by one: what ``experiment.release`` keeps, in fp32."""
-    found = [
-        network(torch.from_numpy(frame).permute(2, 0, 1)[None].float().div(255))
-        .float().mul(255).round().clamp(0, 255).byte()[0].permute(1, 2, 0).numpy()
-        for frame in frames
-    ]  # fmt: skip
-    return np.stack(found)
+    """(T, H, W, 3) uint8 to the same: what ``experiment.release`` keeps, in fp32. One by one; as
+    one clip where the network looks back."""
+
+    def through(clip: np.ndarray) -> np.ndarray:
+        given = torch.from_numpy(clip).permute(0, 3, 1, 2).float().div(255)
+        found = network(given[None])[0] if looks_back(network) else network(given)
+        levels = found.float().mul(255).round().clamp(0, 255).byte()
+        pictures: np.ndarray = levels.permute(0, 2, 3, 1).numpy()
+        return pictures
+
+    if looks_back(network):
+        return through(frames)
+    return np.concatenate([through(frame[None]) for frame in frames])
 
 
-@torch.no_grad()
-def _frame_by_frame(network: nn.Module, name: str) -> None:
-    """Refuse what needs more than one frame, or is not a function of it.
+def _able(network: nn.Module, name: str) -> None:
+    """Refuse what needs more than a frame and those before it.
 
     Raises:
         BadInput: one sentence.
-        Failure: its answers are no numbers.
     """
-    past = looks_back(network)
-    if past:
-        raise BadInput(
-            f"{name} looks {past} frame{'s' * (past > 1)} back, and a file holds a function of "
-            "one frame; use the mode of `velatura anonymize` where it has one."
-        )
     if getattr(network, "wants_people", False):
         raise BadInput(
             f"{name} needs to be told where people are, and a file is shown the picture alone; "
@@ -341,9 +348,50 @@ def _frame_by_frame(network: nn.Module, name: str) -> None:
     window = int(getattr(network, "window", 1))
     if window > 1:
         raise BadInput(
-            f"{name} sees {window} frames together, and a file holds a function of one frame; its "
-            "releases are made by `velatura evaluate`."
+            f"{name} sees {window} frames together, and a file holds a function of one frame, or "
+            "of it and those before it; its releases are made by `velatura evaluate`."
         )
+
+
+@torch.no_grad()
+def _first(network: nn.Module, past: int, name: str) -> str:
+    """What the first frame of a clip is given, as ``deploy.model.FIRST``.
+
+    Raises:
+        BadInput: a frame of a clip is given something else than with its past alone.
+        Failure: its answers are no numbers.
+    """
+    side = 4 * _stride(network) * math.ceil(16 / _stride(network))
+    clip = torch.rand(past + 4, 3, side, side, generator=torch.Generator().manual_seed(0))
+    long = torch.cat([clip[:1].expand(past, -1, -1, -1), clip])
+    whole = network(clip[None])[0]
+    if whole.shape != clip.shape:
+        raise BadInput(f"{name} turns {tuple(clip.shape)} into {tuple(whole.shape)}.")
+    if not torch.isfinite(whole).all():
+        raise Failure(f"{name} gives values that are no numbers; nothing was written.")
+    alone = torch.cat([network(long[None, at : at + past + 1])[0, -1:] for at in range(len(clip))])
+
+    def alike(one: Tensor, other: Tensor) -> bool:
+        return float(((one - other).abs() > 1 / 255).float().mean()) < DIFFER
+
+    if alike(whole[1:], alone[1:]):
+        for found, answer in zip(FIRST, alone[:2], strict=True):
+            if alike(whole[0], answer):
+                return found
+    raise BadInput(
+        f"{name} answers a frame otherwise in a clip than beside the {past} before it, or "
+        "otherwise each time; a file holds a function of those."
+    )
+
+
+@torch.no_grad()
+def _frame_by_frame(network: nn.Module, name: str) -> None:
+    """Refuse what is no function of single frames.
+
+    Raises:
+        BadInput: one sentence.
+        Failure: its answers are no numbers.
+    """
     side = 4 * _stride(network) * math.ceil(16 / _stride(network))
     frames = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(0))
     try:
@@ -391,9 +439,9 @@ def margin_of(network: nn.Module, stride: int) -> int | None:
 def _reach(network: nn.Module, side: int, stride: int) -> int | None:
     """Of the middle block, in a square picture; None if it comes to the edges."""
     at = side // 2 // stride * stride
-    picture = torch.full((1, 3, side, side), 0.5)
+    picture = torch.full((1 + looks_back(network), 3, side, side), 0.5)
     picture[..., at : at + stride, at : at + stride] = math.nan
-    hit = network(picture).isnan()[0].any(0)
+    hit = _last(network, picture).isnan()[0].any(0)
     rows, columns = (torch.nonzero(hit.any(axis)).flatten().tolist() for axis in (1, 0))
     if not rows:
         return 0
@@ -405,6 +453,18 @@ def _reach(network: nn.Module, side: int, stride: int) -> int | None:
 
 
 # The graph.
+
+
+def _last(network: nn.Module, frames: Tensor) -> Tensor:
+    """The answers to (past + N, 3, H, W), but for the first ``past``, in steps that ONNX has."""
+    past, plainly = looks_back(network), getattr(network, "plainly", None)
+    if not past:
+        answer: Tensor = network(frames)
+    elif plainly is not None:
+        answer = plainly(frames[None])[0]
+    else:
+        answer = network(frames[None])[0, past:]
+    return answer
 
 
 class _Bytes(nn.Module):
@@ -419,6 +479,8 @@ class _Bytes(nn.Module):
         pictures = frames.permute(0, 3, 1, 2).float() / 255
         if isinstance(self.network, Blur):
             found = _blurred(pictures, self.network.sigma)
+        elif looks_back(self.network):
+            found = _last(self.network, pictures)
         else:
             found = getattr(self.network, "plainly", self.network)(pictures)
         # Before what may take a NaN for a number.
@@ -466,9 +528,13 @@ def _translate(network: nn.Module, stride: int, name: str) -> Any:
     high, wide = Dim("high", min=1, max=4096), Dim("wide", min=1, max=4096)
     if stride > 1:
         high, wide = stride * high, stride * wide
-    sizes = {"frames": {0: Dim("batch", min=1, max=4096), 1: high, 2: wide}}
+    past = looks_back(network)
+    batch = None if past else Dim("batch", min=1, max=4096)
+    sizes = {"frames": {0: batch, 1: high, 2: wide}}
     # Neither 1 nor two of a kind: what is alike in the example may become alike for ever.
-    example = torch.zeros(2, *(stride * math.ceil(n / stride) for n in (32, 48)), 3).byte()
+    example = torch.zeros(
+        past + 1 if past else 2, *(stride * math.ceil(n / stride) for n in (32, 48)), 3
+    ).byte()
     with _quiet():
         try:
             program = torch.onnx.export(
@@ -560,19 +626,27 @@ def _compare(
     def noise(count: int, height: int, width: int) -> np.ndarray:
         return draw.integers(0, 256, (count, height, width, 3), np.uint8)
 
+    past, step = model.past, int(getattr(network, "step", 1))
     pairs = []
     for count, height, width in (
-        (1, short, short), (3, short, round(short * 4 / 3) + 1), (2, 2 * short + 3, short + 5),
+        (1, short, short), (past + 3, short, round(short * 4 / 3) + 1),
+        (2, 2 * short + 3, short + 5),
     ):  # fmt: skip
         frames = noise(count, height, width)
         pairs.append((model.apply(frames), eager(network, frames)))
     for count, height, width in ((1, 5, 7), (2, 6, 4), (5, 8, 8)):  # the graph itself, in batches
-        frames = noise(count, height * stride, width * stride)
-        pairs.append((model.infer(frames), eager(network, frames)))
+        frames = noise(past + 1 if past else count, height * stride, width * stride)
+        pairs.append((model.infer(frames), eager(network, frames)[past:]))
     random = _difference(pairs)
-    seen = _difference([(model.apply(clip), eager(network, clip))])
+    released = eager(network, clip)
+    seen = _difference([(model.apply(clip), released)])
+    if past:  # what a frame looks back at is handed on from batch to batch
+        for batch in (1, 2):
+            parts = [clip[at : at + batch] for at in range(0, len(clip), batch)]
+            cut = np.concatenate(list(model.process(parts)))
+            seen = max(seen, _difference([(cut, released)]))
     for found, what in ((random, "random frames"), (seen, "the clip")):
-        if found.largest > 1 or found.share >= DIFFER:
+        if found.largest > step or found.share >= DIFFER:
             raise Failure(
                 f"The exported network differs from the trained one on {what}: {found.share:.3%} "
                 f"of the bytes, by up to {found.largest} of 255 levels; nothing was written."
@@ -587,11 +661,11 @@ def _difference(pairs: list[tuple[np.ndarray, np.ndarray]]) -> Difference:
     return Difference(sum(len(a) for a, _ in pairs), share, int(together.max(initial=0)))
 
 
-def _seamless(path: Path, margin: int, short: int) -> bool:
+def _seamless(path: Path, margin: int, short: int, past: int) -> bool:
     """Whether a picture in tiles is, to the byte, the picture in one."""
     draw = np.random.default_rng(1)
     side = max(4 * margin, short)
-    frames = draw.integers(0, 256, (1, side, side + side // 3 + 1, 3), np.uint8)
+    frames = draw.integers(0, 256, (1 + past, side, side + side // 3 + 1, 3), np.uint8)
     whole = Model(path, device="cpu", pixels=2**31).apply(frames)
     tiled = Model(path, device="cpu", pixels=1).apply(frames)
     return np.array_equal(whole, tiled)

@@ -38,6 +38,7 @@ def build(cfg: Config) -> nn.Module:
 
 class FrameDifference(nn.Module):
     past = 1  # frames that it looks back
+    step = 255  # between its two levels, as bytes
 
     def __init__(self, threshold: float):
         super().__init__()

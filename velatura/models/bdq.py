@@ -64,6 +64,7 @@ class BDQ(nn.Module):
         self.kernel, self.hardness, self.quantize = cfg.kernel, cfg.hardness, cfg.quantize
         self.top = 2**cfg.bits - 1  # the highest level
         self.rest = (self.top - 1) // 2  # the level of no motion
+        self.step = math.ceil(255 / self.top)  # between two levels, as bytes
         # As logarithms, both stay above zero.
         self.log_sigma = nn.Parameter(torch.tensor(math.log(cfg.sigma)))
         self.log_width = nn.Parameter(torch.tensor(math.log(2 * cfg.reach / self.top)))
@@ -82,6 +83,12 @@ class BDQ(nn.Module):
                 change = torch.cat([change[:, :1], change], 1)
             out = self.staircase(self.rest + change / self.log_width.exp()) / self.top
         return eight_bits(out) if self.quantize else out.clamp(0, 1)
+
+    def plainly(self, clips: Float[Tensor, "b s c h w"]) -> Float[Tensor, "b t c h w"]:
+        """What ``forward`` answers to all but the first frame, in steps that ONNX has."""
+        above = self.rest + self.blur(clips).diff(dim=1) / self.log_width.exp()
+        # No step makes a number of what is none: it must be seen behind them.
+        return self.staircase(above) / self.top + 0 * above
 
     def blur(self, clips: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h w"]:
         """Each frame and colour with a Gaussian kernel; edges are repeated."""

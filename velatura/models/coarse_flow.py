@@ -12,12 +12,17 @@ through, so that the rest need not be hidden by anybody.
 On top of it, where ``depth`` is not 0, a small network that looks at cells and their past repaints
 them: what a game can still take away, such as how large a person is. It starts by adding next to
 nothing.
+
+A frame's answer depends on it and on the ``past`` frames before it. Before its first frame a clip
+was at rest, as if that frame had stood there for ever: what a live stream can know.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +68,7 @@ class CoarseFlow(nn.Module):
         super().__init__()
         self.cfg = cfg
         self.past = 1 + cfg.depth  # frames that it looks back
+        self.step = math.ceil(255 / (cfg.levels - 1)) if cfg.quantize else 1  # between two levels
         layers: list[nn.Module] = []
         channels = 2
         for _ in range(cfg.depth):
@@ -78,29 +84,33 @@ class CoarseFlow(nn.Module):
     def forward(self, clips: Float[Tensor, "*n c h w"]) -> Float[Tensor, "*n c h w"]:
         if clips.ndim == 4:
             return self.forward(clips.unsqueeze(1)).squeeze(1)
-        cfg = self.cfg
-        b, t, _, h, w = clips.shape
         # bf16 has 8 bits, too few for a difference.
         with torch.autocast(clips.device.type, enabled=False), torch.no_grad():
-            flow = self.flow(clips.float()) / cfg.reach
-        z = F.pad(flow, (0, 0, 0, 0, 0, 1))  # a third number, which only the network uses
-        if cfg.depth:
-            z = z + self.repaint(flow.tanh().transpose(1, 2)).transpose(1, 2).float()
-        told = z.tanh() / 2 + 0.5
-        if cfg.quantize:
-            told = eight_bits(_levels(told, cfg.levels - 1))
-        return F.interpolate(told.flatten(0, 1), (h, w)).view(b, t, 3, h, w)
+            flow = self.flow(clips.float())
+        told = self.told(F.pad(flow, (0, 0, 0, 0, 0, 0, self.cfg.depth, 0)))
+        if self.cfg.quantize:
+            told = eight_bits(told)
+        return _spread(told, *clips.shape[-2:])
+
+    def plainly(self, clips: Float[Tensor, "b s c h w"]) -> Float[Tensor, "b t c h w"]:
+        """What ``forward`` answers to the frames behind the first ``past``, in steps that ONNX has,
+        for pictures of any size."""
+        rows, columns = (_along(side, self.cfg, torch.float32) for side in clips.shape[-2:])
+        return _spread(self.told(self._moved(clips, rows, columns)), *clips.shape[-2:])
 
     def flow(self, clips: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t 2 g g"]:
-        """Cells a frame, to the right and down; the first frame's is the second's."""
-        cfg = self.cfg
+        """Cells a frame, to the right and down; the first frame is at rest."""
         b, t, _, h, w = clips.shape
         if t < 2:
-            return clips.new_zeros(b, t, 2, cfg.cells, cfg.cells)
-        rows, columns = (
-            [m.to(clips) for m in _matrices(side, cfg.cells, cfg.blur, cfg.window)]
-            for side in (h, w)
-        )
+            return clips.new_zeros(b, t, 2, self.cfg.cells, self.cfg.cells)
+        rows, columns = ([m.to(clips) for m in _matrices(side, self.cfg)] for side in (h, w))
+        return F.pad(self._moved(clips, rows, columns), (0, 0, 0, 0, 0, 0, 1, 0))
+
+    def _moved(
+        self, clips: Float[Tensor, "b s c h w"], rows: Sequence[Tensor], columns: Sequence[Tensor]
+    ) -> Float[Tensor, "b t 2 g g"]:
+        """The flow of every frame but the first, by the matrices of its two axes."""
+        noise = self.cfg.noise**2
         smooth = rows[0] @ clips
         still, dx = smooth @ columns[0].T, smooth @ columns[1].T
         dy = (rows[1] @ clips) @ columns[0].T
@@ -109,30 +119,60 @@ class CoarseFlow(nn.Module):
         pairs = ((dx, dx), (dx, dy), (dy, dy), (dx, dt), (dy, dt))
         sums = torch.stack([(p * q).sum(2) for p, q in pairs], 2)  # over colours
         xx, xy, yy, xt, yt = (rows[2] @ sums @ columns[2].T).unbind(2)  # over a cell's window
-        xx, yy = xx + cfg.noise**2, yy + cfg.noise**2
+        xx, yy = xx + noise, yy + noise
         both = xx * yy - xy * xy
-        flow = torch.stack([(xy * yt - yy * xt) / both, (xy * xt - xx * yt) / both], 2)
-        return torch.cat([flow[:, :1], flow], 1)
+        return torch.stack([(xy * yt - yy * xt) / both, (xy * xt - xx * yt) / both], 2)
+
+    def told(self, flow: Float[Tensor, "b s 2 g g"]) -> Float[Tensor, "b t 3 g g"]:
+        """What is let out of the frames behind the first ``depth``."""
+        cfg = self.cfg
+        flow = flow / cfg.reach
+        z = F.pad(flow[:, cfg.depth :], (0, 0, 0, 0, 0, 1))  # a third number: the network's alone
+        if cfg.depth:
+            z = z + self.repaint(flow.tanh().transpose(1, 2)).transpose(1, 2).float()
+        told = z.tanh() / 2 + 0.5
+        return _levels(told, cfg.levels - 1) if cfg.quantize else told
 
 
 @lru_cache(maxsize=32)
-def _matrices(side: int, cells: int, blur: float, window: float) -> tuple[Tensor, Tensor, Tensor]:
+def _matrices(side: int, cfg: Config) -> tuple[Tensor, Tensor, Tensor]:
+    smooth, slope, gather = _along(side, cfg, torch.float64)
+    return smooth.float(), slope.float(), gather.float()
+
+
+def _along(side: Any, cfg: Config, precision: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """What is done along one axis of ``side`` pixels, as matrices.
+
+    Args:
+        side: a number; while exporting, a symbol.
 
     Returns:
         (side, side), a Gaussian blur; (side, side), the slope of what is blurred, per cell; and
         (cells, side), the Gaussian window of each cell. Rows of the first and last sum to 1: what
         lies outside the picture has no say.
     """
-    pixel = side / cells  # of a cell
-    at = torch.arange(side, dtype=torch.float64)
-    centres = (torch.arange(cells, dtype=torch.float64) + 0.5) * pixel - 0.5
-    smooth = torch.exp(-0.5 * ((at - at[:, None]) / (blur * pixel)) ** 2)
-    smooth = smooth / smooth.sum(1, keepdim=True)
-    before, after = (at - 1).clamp_min(0).long(), (at + 1).clamp_max(side - 1).long()
+    at = torch.arange(side).to(precision)
+    pixel = torch.full((), side).to(precision) / cfg.cells  # of a cell
+    centres = (torch.arange(cfg.cells).to(precision) + 0.5) * pixel - 0.5
+
+    def gaussian(to: Tensor, deviation: float) -> Tensor:
+        return torch.softmax(-0.5 * ((at - to[:, None]) / (deviation * pixel)) ** 2, 1)
+
+    smooth = gaussian(at, cfg.blur)
+    before, after = (at - 1).clamp_min(0).long(), torch.minimum(at + 1, at[-1]).long()
     slope = (smooth[after] - smooth[before]) / 2 * pixel
-    gather = torch.exp(-0.5 * ((at - centres[:, None]) / (window * pixel)) ** 2)
-    return smooth.float(), slope.float(), (gather / gather.sum(1, keepdim=True)).float()
+    return smooth, slope, gaussian(centres, cfg.window)
+
+
+def _spread(cells: Float[Tensor, "b t c g g"], height: Any, width: Any) -> Tensor:
+    """Each pixel the cell that it lies in: (B, T, C, height, width). In whole numbers: at some
+    sizes the library's scaling puts a cell's first row into the cell before. Sides as above."""
+    sides = ((-2, height), (-1, width))
+    for axis, side in sides:
+        places = torch.arange(side) * cells.shape[axis]
+        place = torch.div(places, torch.full((), side), rounding_mode="floor")
+        cells = cells.index_select(axis, place.to(cells.device))
+    return cells
 
 
 def _levels(x: Tensor, top: int) -> Tensor:
@@ -142,15 +182,17 @@ def _levels(x: Tensor, top: int) -> Tensor:
 
 class Causal(nn.Module):
     """A convolution over 3 x 3 cells, this frame and the one before, which also sees the mean and
-    the largest of the whole picture: who is near fills more of it, and sways as one."""
+    the largest of the whole picture: who is near fills more of it, and sways as one. Of the first
+    frame, which has none before it, there is no answer."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
         self.conv = nn.Conv3d(inputs, outputs, (2, 3, 3), padding=(0, 1, 1))
         self.whole = nn.Linear(2 * inputs, outputs)
 
-    def forward(self, x: Float[Tensor, "b c t g h"]) -> Float[Tensor, "b d t g h"]:
-        near = self.conv(torch.cat([x[:, :, :1], x], 2))
+    def forward(self, x: Float[Tensor, "b c s g h"]) -> Float[Tensor, "b d t g h"]:
+        near = self.conv(x)
+        x = x[:, :, 1:]
         whole = torch.cat([x.mean((3, 4)), x.amax((3, 4))], 1).transpose(1, 2)  # (b, t, 2 c)
         out: Tensor = near + self.whole(whole).transpose(1, 2)[..., None, None]
         return out
