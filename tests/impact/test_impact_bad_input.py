@@ -231,6 +231,10 @@ INSTANCES = [
     ({"keypoints": [1, 2]}, "keypoints must be x, y and visibility in turn"),
     ({"segmentation": "x"}, "segmentation must be polygons or runs, got 'x'"),
     ({"segmentation": [[1, 2, 3]]}, "a polygon must be a list of x and y in turn"),
+    # COCO's own library takes memory for every pixel of an edge, until there is none.
+    ({"segmentation": [[5, 5, 1e9, 6, 20, 30]]}, r"a polygon reaches 1e\+09 pixels far"),
+    ({"segmentation": [[5, 5, -2e5, 6, 20, 30]]}, "a polygon reaches 200000 pixels far"),
+    ({"bbox": [0, 0, 10**400, 9]}, "bbox must be"),
     ({"segmentation": {"size": [3]}}, "a segmentation in runs must have a size and counts"),
     ({"image_id": [1]}, r"annotation 7 is of image \[1\]"),
 ]

@@ -7,7 +7,6 @@ https://cocodataset.org/#format-data. Files of annotations may be of the same im
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -18,6 +17,9 @@ import numpy as np
 from velatura.errors import BadInput, unknown
 
 __all__ = ["Dataset", "Entry", "Instance", "dataset", "parsed"]
+
+MOST = 1e12  # of any number; a number without end is none
+FAR = 1e5  # pixels from the origin; COCO's library walks along each edge of a polygon
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,6 +243,9 @@ def _instance(at: str, annotation: dict[str, Any], category: str) -> Instance:
         if not all(_numbers(polygon) and len(polygon) % 2 == 0 for polygon in shape):
             raise BadInput(f"{at}: a polygon must be a list of x and y in turn, in pixels.")
         polygons = tuple(np.array(polygon, np.float64) for polygon in shape if polygon) or None
+        far = max((float(np.abs(polygon).max()) for polygon in polygons or ()), default=0.0)
+        if far > FAR:
+            raise BadInput(f"{at}: a polygon reaches {far:.6g} pixels far; no picture is so large.")
     elif shape is not None:
         raise BadInput(f"{at}: segmentation must be polygons or runs, got {shape!r:.60}.")
     area = annotation.get("area")
@@ -252,7 +257,7 @@ def _instance(at: str, annotation: dict[str, Any], category: str) -> Instance:
 
 def _numbers(values: Any) -> bool:
     return isinstance(values, list) and all(
-        isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values
+        isinstance(v, int | float) and not isinstance(v, bool) and -MOST < v < MOST for v in values
     )
 
 

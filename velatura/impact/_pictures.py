@@ -26,7 +26,7 @@ from velatura.config import config
 from velatura.deploy.image import read_image
 from velatura.detectors import Target
 from velatura.errors import BadInput
-from velatura.impact import _where
+from velatura.impact import _runs, _where
 from velatura.impact._coco import Dataset, Entry, Instance, parsed
 from velatura.impact.anonymize import SETTINGS, SUMMARY, as_annotated
 from velatura.training.seed import generator
@@ -173,6 +173,8 @@ def survey(data: Dataset, what: Lesson) -> Survey:
     for entry in data.entries:
         for instance in entry.instances:
             _check_points(entry, instance, what)
+            if instance.rle is not None and "segmentation" in what.tasks:
+                _runs.check(instance.id, instance.rle)
             if instance.crowd:
                 counts["crowds"] += 1
             elif not _has_place(instance):
