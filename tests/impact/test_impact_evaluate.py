@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -337,6 +338,16 @@ def test_only_originals_unless_asked(coco, knowing):
     assert (knowing / "finds-anonymized/detection.json").is_file()
     assert not (knowing / "evaluation.json").exists()
     figures.hidden(coco, "none")  # encoded alike, nobody hidden
+    assert not work.evaluate(knowing, read(coco))["anonymized"]
+
+
+def test_pictures_of_a_copy_are_known_where_another_folder_is_named(coco, knowing, tmp_path):
+    copy = shutil.copytree(coco, coco / "blurred")
+    figures.hidden(copy)
+    files = [Path("annotations/tiny_train.json")]
+    data = _formats.read("coco", coco, files, copy / "train", None)
+    with pytest.raises(BadInput, match="People are hidden in "):
+        work.evaluate(knowing, data)
     assert not work.evaluate(knowing, read(coco))["anonymized"]
 
 
