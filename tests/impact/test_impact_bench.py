@@ -409,6 +409,14 @@ def test_a_bench_of_copies_is_refused(here, split):
     assert not Path("out").exists()
 
 
+def test_a_picture_in_both_splits_is_refused(here):
+    grid = benches.grid()
+    grid["data"]["val"] = grid["data"]["train"]
+    with pytest.raises(BadInput, match=r"4 pictures are in data\.train and in data\.val"):
+        benches.carried_out(grid, Path("out"))
+    assert not Path("out").exists()
+
+
 def test_an_interrupt_says_how_to_go_on(here, run, monkeypatch):
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt

@@ -64,16 +64,26 @@ def _read(grid: Grid, out: Path, split: str, categories: Sequence[str] | None) -
     return _formats.read(source.format, root, paths, images, categories)
 
 
-def _check_original(data: Dataset) -> None:
-    """Refuse to compare with what is no original.
+def _check_originals(train: Dataset, val: Dataset) -> None:
+    """Refuse, before anything is made, what would make every figure wrong.
 
     Raises:
-        BadInput: people are hidden in it.
+        BadInput: people are hidden in the pictures; some are in both splits.
     """
-    if _pictures.hides(_pictures.arm(data)):
+    for data in (train, val):
+        if _pictures.hides(_pictures.arm(data)):
+            raise BadInput(
+                f"People are hidden in {data.root}: a bench makes its copies of the original "
+                "pictures, and is tested on such; name those."
+            )
+    known, asked = (
+        {(data.root / data.images / entry.name).resolve() for entry in data.entries}
+        for data in (train, val)
+    )
+    if both := len(known & asked):
         raise BadInput(
-            f"People are hidden in {data.root}: a bench makes its copies of the original pictures, "
-            "and is tested on such; name those."
+            f"{both} pictures are in data.train and in data.val, and what is learnt by heart is no "
+            "measure; leave them out of one."
         )
 
 
@@ -264,8 +274,8 @@ def carry_out(
         KeyboardInterrupt: what was done is kept.
     """
     workers = workers or os.cpu_count() or 1
-    for split in () if grid.cfg.data.people else ("train", "val"):
-        _check_original(_read(grid, out, split, None))  # told before anything is made
+    if grid.cfg.data.people is None:
+        _check_originals(*(_read(grid, out, split, None) for split in ("train", "val")))
     if grid.cfg.data.private:
         _privacy.read_labels(Path(grid.cfg.data.private))
     _claim(grid, out)
