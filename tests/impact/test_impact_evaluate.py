@@ -216,6 +216,15 @@ def test_an_id_of_nought_is_somebody(coco):
     assert _score.scored(known, exact, "detection")["AP"] == 100
 
 
+def test_who_is_a_crowd_in_the_file_is_one_to_the_library(coco):
+    path = coco / "annotations/tiny_train.json"
+    said = json.loads(path.read_text())
+    said["annotations"][2]["iscrowd"] = 1
+    path.write_text(json.dumps(said))
+    known = _score.truth(read(coco), ("person", "crate"), figures.POINTS)
+    assert [a["iscrowd"] for a in known["annotations"]] == [0, 0, 1, 0, 0, 0, 0, 0]
+
+
 def test_the_area_is_what_the_file_says_else_the_masks(coco):
     said = figures.content(coco)
     said["annotations"][0]["area"] = 9999.5
