@@ -11,7 +11,8 @@ from PIL import Image
 from velatura import regions
 from velatura.errors import BadInput
 from velatura.impact.anonymize import methods, setup
-from velatura.regions import Region, RegionAnonymizer, region_seed
+from velatura.regions import Region, RegionAnonymizer, grown, region_seed
+from velatura.regions._crop import covered
 
 HEIGHT, WIDTH = 60, 80
 LEVELS = ("low", "medium", "high")
@@ -128,6 +129,44 @@ def test_noise_under_a_region_shows_or_does_not_as_it_says(made):
         np.testing.assert_array_equal(a, b)
     elif made.name in ("blur", "pixelate", "frame"):
         assert (a != b).any(), "record it as one that does not read what it hides"
+
+
+def some(lot: np.random.Generator, height: int, width: int) -> list[Region]:
+    """Regions anywhere: single pixels, all of the picture, over each other, grown beyond it."""
+    found = []
+    for number in range(lot.integers(1, 6)):
+        x, y = (np.sort(lot.choice(side + 1, 2, replace=False)) for side in (width, height))
+        box = (int(x[0]), int(y[0]), int(x[1]), int(y[1]))
+        if lot.random() < 0.2:
+            box = (box[0], box[1], box[0] + 1, box[1] + 1)
+        elif lot.random() < 0.1:
+            box = (0, 0, width, height)
+        mask = lot.random((box[3] - box[1], box[2] - box[0])) < 0.5
+        kind = "face" if lot.random() < 0.5 else "body"
+        region = Region(box, kind, mask if lot.random() < 0.6 else None, id=number)
+        found.append(grown(region, float(lot.choice([0, 0.05, 0.3, 4])), height, width))
+    return found
+
+
+@pytest.mark.parametrize(
+    "made",
+    [case for case in CASES if case[0] in regions.names()],
+    ids=[name for name, case in zip(IDS, CASES, strict=True) if case[0] in regions.names()],
+    indirect=True,
+)
+def test_pictures_and_regions_of_any_size(made):
+    for seed in range(30):
+        lot = np.random.default_rng(seed)
+        height, width = (1 if lot.random() < 0.1 else int(lot.integers(1, 70)) for _ in range(2))
+        image, found = lot.integers(0, 256, (height, width, 3), np.uint8), some(lot, height, width)
+        hidden = covered(found, height, width)
+        other = image.copy()
+        other[hidden] = lot.integers(0, 256, (int(hidden.sum()), 3), np.uint8)
+        out = made(image, found, picture="a.jpg")
+        np.testing.assert_array_equal(out[~hidden], image[~hidden])
+        np.testing.assert_array_equal(made(image, found[::-1], picture="a.jpg"), out)
+        if not made.reads_region:
+            np.testing.assert_array_equal(made(other, found, picture="a.jpg"), out)
 
 
 @every

@@ -163,6 +163,25 @@ def test_another_tools_images_are_shown_in_the_regions(data, out, tmp_path):
     ]
 
 
+def test_whom_another_tool_left_as_they_were_is_not_hidden(data, out, tmp_path):
+    """Its folder may hold originals, of a picture, or of one person in it."""
+    theirs = shutil.copytree(data / "train", tmp_path / "theirs")
+    half = tiny.pixels(data / "train/0.png").copy()
+    half[:, 32:] ^= 255  # the second person
+    Image.fromarray(half).save(theirs / "0.png")
+    values = {"method": {"name": "external", "folder": str(theirs)}, "regions": {"dilate": 0.0}}
+    summary, reason = run(data, out, values), "left as they were by the other tool"
+    assert summary["instances"] == {
+        "total": 6, "anonymized": 1, "share": 0.166667, "skipped": {reason: 5},
+    }  # fmt: skip
+    assert (summary["images"]["anonymized"], summary["images"]["untouched"]) == (1, 3)
+    line = manifest(out)["0.png"]
+    assert (line["hidden"], line["skipped"]) == ([2], [[1, reason]])
+    frame = {**values, "regions": {"kind": "frame"}}
+    summary = run(data, tmp_path / "frame", frame)
+    assert summary["instances"]["skipped"] == {reason: 4}
+
+
 def test_the_whole_frame_through_a_network(data, out):
     values = {"method": {"name": "frame", "model": "light"}, "regions": {"kind": "frame"}}
     summary = run(data, out, values)
@@ -249,6 +268,14 @@ def test_a_source_that_changed_is_done_again(data, out):
     assert (summary["images"]["failed"], summary["instances"]["skipped"]) == (
         1, {"image failed": 2},
     )  # fmt: skip
+
+
+def test_a_copy_that_is_being_done_again_is_not_finished(data, out):
+    run(data, out)
+    Image.fromarray(tiny.noise(77)).save(data / "train/2.png")
+    with pytest.raises(Stop):
+        run(data, out, progress=after(1))
+    assert not (out / "summary.json").exists()
 
 
 def test_some_first_then_all(data, tmp_path, out):

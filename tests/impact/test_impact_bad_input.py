@@ -219,6 +219,20 @@ BAD = [
         changed(GOOD, images=[*GOOD["images"], tiny.listed(1, "c.png")]),
         "has two images with the id 1",
     ),
+    # One picture by two spellings: the second copy would show whom the first one hides.
+    *(
+        (
+            changed(GOOD, images=[*GOOD["images"], tiny.listed(3, name)]),
+            "names a.png twice, as images 1 and 3",
+        )
+        for name in ("./a.png", ".//a.png", "a.png/")
+    ),
+    (changed(GOOD, annotations=2 * GOOD["annotations"]), "has two annotations with the id 7"),
+    (
+        changed(GOOD, categories=[*GOOD["categories"], {"id": 1, "name": "cat"}]),
+        "has two categories with the id 1",
+    ),
+    (changed(GOOD, categories=[{"id": [1], "name": "person"}]), "the id of a category is a number"),
     *(
         (changed(GOOD, images=[tiny.listed(1, name)]), re.escape(f"image 1 is named {name!r}"))
         for name in ("../a.png", "/etc/a.png", "", "a\nb.png")
@@ -231,8 +245,13 @@ INSTANCES = [
     ({"keypoints": [1, 2]}, "keypoints must be x, y and visibility in turn"),
     ({"segmentation": "x"}, "segmentation must be polygons or runs, got 'x'"),
     ({"segmentation": [[1, 2, 3]]}, "a polygon must be a list of x and y in turn"),
+    # COCO's own library takes memory for every pixel of an edge, until there is none.
+    ({"segmentation": [[5, 5, 1e9, 6, 20, 30]]}, r"a polygon reaches 1e\+09 pixels far"),
+    ({"segmentation": [[5, 5, -2e5, 6, 20, 30]]}, "a polygon reaches 200000 pixels far"),
+    ({"bbox": [0, 0, 10**400, 9]}, "bbox must be"),
     ({"segmentation": {"size": [3]}}, "a segmentation in runs must have a size and counts"),
     ({"image_id": [1]}, r"annotation 7 is of image \[1\]"),
+    ({"category_id": [1]}, r"annotation 7 is of category \[1\], which the file does not list"),
 ]
 
 

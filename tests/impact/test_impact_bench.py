@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import benches
+import figures
 import numpy as np
 import pytest
 import safetensors
@@ -393,6 +395,26 @@ def test_data_that_is_not_there_is_told_before_anything_is_made(here, run):
     assert (code, err) == (2, "Error: --size is of generated people; a grid file says its own.\n")
     code, _, err = run("bench", "--size", "tiny")
     assert (code, err) == (2, "Error: No size named 'tiny'. Available: default, small.\n")
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_bench_of_copies_is_refused(here, split):
+    """Its original arm would be one in which people are hidden."""
+    shutil.copytree("coco", "copy")
+    figures.hidden(Path("copy"))
+    grid = benches.grid()
+    grid["data"][split]["root"] = "copy"
+    with pytest.raises(BadInput, match="People are hidden in copy: a bench makes its copies of"):
+        benches.carried_out(grid, Path("out"))
+    assert not Path("out").exists()
+
+
+def test_a_picture_in_both_splits_is_refused(here):
+    grid = benches.grid()
+    grid["data"]["val"] = grid["data"]["train"]
+    with pytest.raises(BadInput, match=r"4 pictures are in data\.train and in data\.val"):
+        benches.carried_out(grid, Path("out"))
+    assert not Path("out").exists()
 
 
 def test_an_interrupt_says_how_to_go_on(here, run, monkeypatch):

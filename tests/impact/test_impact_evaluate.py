@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,15 @@ def test_an_id_of_nought_is_somebody(coco):
     assert _score.scored(known, exact, "detection")["AP"] == 100
 
 
+def test_who_is_a_crowd_in_the_file_is_one_to_the_library(coco):
+    path = coco / "annotations/tiny_train.json"
+    said = json.loads(path.read_text())
+    said["annotations"][2]["iscrowd"] = 1
+    path.write_text(json.dumps(said))
+    known = _score.truth(read(coco), ("person", "crate"), figures.POINTS)
+    assert [a["iscrowd"] for a in known["annotations"]] == [0, 0, 1, 0, 0, 0, 0, 0]
+
+
 def test_the_area_is_what_the_file_says_else_the_masks(coco):
     said = figures.content(coco)
     said["annotations"][0]["area"] = 9999.5
@@ -337,6 +347,16 @@ def test_only_originals_unless_asked(coco, knowing):
     assert (knowing / "finds-anonymized/detection.json").is_file()
     assert not (knowing / "evaluation.json").exists()
     figures.hidden(coco, "none")  # encoded alike, nobody hidden
+    assert not work.evaluate(knowing, read(coco))["anonymized"]
+
+
+def test_pictures_of_a_copy_are_known_where_another_folder_is_named(coco, knowing, tmp_path):
+    copy = shutil.copytree(coco, coco / "blurred")
+    figures.hidden(copy)
+    files = [Path("annotations/tiny_train.json")]
+    data = _formats.read("coco", coco, files, copy / "train", None)
+    with pytest.raises(BadInput, match="People are hidden in "):
+        work.evaluate(knowing, data)
     assert not work.evaluate(knowing, read(coco))["anonymized"]
 
 

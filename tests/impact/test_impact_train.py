@@ -178,6 +178,9 @@ def test_order_and_variation_are_those_of_seed_and_step(coco, tmp_path):
             assert torch.equal(targets[n].keypoints, told[n].keypoints)
             assert float((images[n] / 2 - darks[n]).abs().mean()) < 0.15
         assert torch.equal(images, one.at(step)[0])
+    third = Pictures(data, what, frozenset(), **{**options, "seed": 6})
+    assert [third.order(step) for step in range(3)] != [one.order(step) for step in range(3)]
+    assert not torch.equal(third.at(0)[1][0].boxes, one.at(0)[1][0].boxes)
     # In the place of a missing picture stands the next one.
     assert two.stand_in == [0, 1, 3, 3, 4, 5]
     assert not torch.equal(one.at(0)[0], one.at(1)[0])
@@ -375,6 +378,9 @@ def short_keypoints(said: dict) -> None:
          "crate, person have different keypoints; choose one --category."),
         ("keypoints", short_keypoints,
          "Annotation 0 of 0.png has 1 keypoints, and its category 4."),
+        ("segmentation", set_all(segmentation={"size": [40, 56], "counts": [10, 5]}),
+         "Annotation 0 has a mask that is none: its runs are not of the 56 x 40 pixels that it "
+         "says."),
         ("detection", lambda said: said["images"].clear() or said["annotations"].clear(),
          "No image of"),
     ],

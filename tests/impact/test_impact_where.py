@@ -123,6 +123,16 @@ def test_whoever_is_left_has_a_reason(tmp_path, change, reason):
             {"size": [48, 64], "counts": [1, 2, 99999]},
             "Annotation 1 has a mask that is none: ",
         ),
+        # COCO's own library shows what the memory held where runs end too early.
+        *(
+            (
+                {"size": [48, 64], "counts": counts},
+                "mask that is none: its runs are not of the 64 x 48 pixels that it says",
+            )
+            for counts in ([10, 5], [], [10, -5, 3067], "", "04")
+        ),
+        ({"size": [48, 64], "counts": [10.5, 3061.5]}, "none: a run is a whole number of pixels"),
+        ({"size": [48, 64], "counts": "P" * 30}, "none: its text is no packed runs"),
     ],
 )
 def test_a_mask_of_another_picture_is_an_error(tmp_path, shape, says):

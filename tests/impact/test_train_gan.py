@@ -150,6 +150,27 @@ def test_what_a_run_leaves(made):
     assert stat.S_IMODE((run / "samples.png").stat().st_mode) == 0o600
 
 
+def test_the_mean_generator_is_what_is_written(data, tmp_path, monkeypatch):
+    """And not the one of the last step."""
+    written: list[dict[str, torch.Tensor]] = []
+
+    def write(generator: torch.nn.Module, *_: Any, **__: Any) -> None:
+        written.append(generator.state_dict())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(room.inpainter, "write", write)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(), read(data), tmp_path / "run", workers=1)
+    state = checkpoint.load(tmp_path / "run/checkpoint.safetensors")[0]
+    alike = {
+        player: [torch.equal(value, state[player][name])
+                 for name, value in written[0].items() if name != "mean"]
+        for player in ("mean", "generator")
+    }  # fmt: skip
+    assert all(alike["mean"])
+    assert not any(alike["generator"])
+
+
 def test_the_copies_that_it_makes(made, tmp_path):
     """The manifest names the network; pixels outside the regions stay; a stop changes nothing."""
     root, run, summary = made

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,17 @@ def test_a_region_grows_by_its_own_size(share, corner):
     assert plain.box == (
         max(0, x - reach), max(0, y - reach), min(30, x + 12 + reach), min(20, y + 7 + reach)
     )  # fmt: skip
+
+
+def test_growth_beyond_the_picture_takes_no_memory():
+    region = Region((50, 50, 450, 350), mask=np.ones((300, 400), bool))
+    tracemalloc.start()
+    drawn = grown(region, 4.0, 400, 500)
+    assert tracemalloc.get_traced_memory()[1] < 16 * 400 * 500 * 9
+    tracemalloc.stop()
+    assert drawn.box == (0, 0, 500, 400)
+    assert drawn.mask is not None
+    assert drawn.mask.all()
 
 
 @pytest.mark.parametrize("sigma", [1.0, 3.9, 4.0, 9.0, 23.0])

@@ -7,7 +7,6 @@ https://cocodataset.org/#format-data. Files of annotations may be of the same im
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -18,6 +17,9 @@ import numpy as np
 from velatura.errors import BadInput, unknown
 
 __all__ = ["Dataset", "Entry", "Instance", "dataset", "parsed"]
+
+MOST = 1e12  # of any number; a number without end is none
+FAR = 1e5  # pixels from the origin; COCO's library walks along each edge of a polygon
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +153,12 @@ def _categories(where: str, content: Any) -> list[dict[str, Any]]:
     for category in content["categories"]:
         if not isinstance(category, dict) or not {"id", "name"} <= category.keys():
             raise BadInput(f"{where}: a category must have an id and a name.")
+        if not _key(category["id"]):
+            raise BadInput(f"{where}: the id of a category is a number or a text.")
+    numbers = [category["id"] for category in content["categories"]]
+    for number in numbers:
+        if numbers.count(number) > 1:
+            raise BadInput(f"{where} has two categories with the id {number}.")
     found: list[dict[str, Any]] = content["categories"]
     return found
 
@@ -160,6 +168,7 @@ def _entries(where: str, content: dict[str, Any], chosen: Sequence[str]) -> Iter
     kinds = {category["id"]: str(category["name"]) for category in content["categories"]}
     found: dict[Any, list[Instance]] = {}
     names: dict[str, Any] = {}
+    seen: set[int | str] = set()
     for image in content["images"]:
         name, number = _named(where, image)
         if name in names:
@@ -176,11 +185,14 @@ def _entries(where: str, content: dict[str, Any], chosen: Sequence[str]) -> Iter
         at = f"{where}: annotation {annotation['id']}"
         if not _key(annotation["id"]):
             raise BadInput(f"{at}: an id is a number or a text.")
+        if annotation["id"] in seen:
+            raise BadInput(f"{where} has two annotations with the id {annotation['id']}.")
+        seen.add(annotation["id"])
         if not _key(annotation.get("image_id")) or annotation["image_id"] not in found:
             raise BadInput(
                 f"{at} is of image {annotation.get('image_id')}, which the file does not list."
             )
-        if annotation.get("category_id") not in kinds:
+        if not _key(annotation.get("category_id")) or annotation["category_id"] not in kinds:
             raise BadInput(
                 f"{at} is of category {annotation.get('category_id')}, which the file does not "
                 "list."
@@ -193,14 +205,14 @@ def _entries(where: str, content: dict[str, Any], chosen: Sequence[str]) -> Iter
         known = all(isinstance(side, int) and side > 0 for side in size)
         yield Entry(
             image["id"],
-            image["file_name"],
+            _named(where, image)[0],
             (int(size[0]), int(size[1])) if known else None,  # type: ignore[arg-type]
             tuple(found[image["id"]]),
         )
 
 
 def _named(where: str, image: Any) -> tuple[str, Any]:
-    """The name and the id of an image."""
+    """The name and the id of an image; ``./a.jpg`` is ``a.jpg``, and one picture."""
     if not isinstance(image, dict) or not {"id", "file_name"} <= image.keys():
         raise BadInput(f"{where}: every image must have an id and a file_name.")
     name, number = image["file_name"], image["id"]
@@ -211,7 +223,7 @@ def _named(where: str, image: Any) -> tuple[str, Any]:
         raise BadInput(
             f"{where}: image {number} is named {name!r}; expected a path below the images' folder."
         )
-    return name, number
+    return str(path), number
 
 
 def _key(value: Any) -> bool:
@@ -241,6 +253,9 @@ def _instance(at: str, annotation: dict[str, Any], category: str) -> Instance:
         if not all(_numbers(polygon) and len(polygon) % 2 == 0 for polygon in shape):
             raise BadInput(f"{at}: a polygon must be a list of x and y in turn, in pixels.")
         polygons = tuple(np.array(polygon, np.float64) for polygon in shape if polygon) or None
+        far = max((float(np.abs(polygon).max()) for polygon in polygons or ()), default=0.0)
+        if far > FAR:
+            raise BadInput(f"{at}: a polygon reaches {far:.6g} pixels far; no picture is so large.")
     elif shape is not None:
         raise BadInput(f"{at}: segmentation must be polygons or runs, got {shape!r:.60}.")
     area = annotation.get("area")
@@ -252,7 +267,7 @@ def _instance(at: str, annotation: dict[str, Any], category: str) -> Instance:
 
 def _numbers(values: Any) -> bool:
     return isinstance(values, list) and all(
-        isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values
+        isinstance(v, int | float) and not isinstance(v, bool) and -MOST < v < MOST for v in values
     )
 
 

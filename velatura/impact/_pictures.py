@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import cv2
@@ -26,7 +25,7 @@ from velatura.config import config
 from velatura.deploy.image import read_image
 from velatura.detectors import Target
 from velatura.errors import BadInput
-from velatura.impact import _where
+from velatura.impact import _runs, _where
 from velatura.impact._coco import Dataset, Entry, Instance, parsed
 from velatura.impact.anonymize import SETTINGS, SUMMARY, as_annotated
 from velatura.training.seed import generator
@@ -118,8 +117,11 @@ def _files(data: Dataset) -> str:
     return ", ".join(str(name) for name in data.documents)
 
 
-def arm(root: Path) -> dict[str, Any] | None:
+def arm(data: Dataset) -> dict[str, Any] | None:
     """What ``velatura impact anonymize`` says of a copy that it made; None of any other folder.
+
+    It says so in the data set's folder, or, if somebody names the images of a copy alone, between
+    that and them.
 
     Returns:
         The method, the regions and the share of instances that were hidden.
@@ -127,13 +129,15 @@ def arm(root: Path) -> dict[str, Any] | None:
     Raises:
         BadInput: the copy is not finished.
     """
+    places = [data.root / place for place in (data.images, *data.images.parents)]
+    root = next((p for p in places if (p / SUMMARY).is_file() or (p / SETTINGS).is_file()), None)
+    if root is None:
+        return None
     path = root / SUMMARY
     if not path.is_file():
-        if (root / SETTINGS).is_file():
-            raise BadInput(
-                f"{root} is a copy that is not finished; give the command that makes it again."
-            )
-        return None
+        raise BadInput(
+            f"{root} is a copy that is not finished; give the command that makes it again."
+        )
     said = parsed(path)
     if not isinstance(said, dict) or not str(said.get("schema")).startswith(
         "velatura-impact-anonymize/"
@@ -173,6 +177,8 @@ def survey(data: Dataset, what: Lesson) -> Survey:
     for entry in data.entries:
         for instance in entry.instances:
             _check_points(entry, instance, what)
+            if instance.rle is not None and "segmentation" in what.tasks:
+                _runs.check(instance.id, instance.rle)
             if instance.crowd:
                 counts["crowds"] += 1
             elif not _has_place(instance):

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from velatura.config import config
 from velatura.errors import BadInput
+from velatura.impact import _runs
 from velatura.impact._coco import Dataset, Entry, Instance
 from velatura.impact._faces import face_box
 from velatura.regions import Region, grown, touched
@@ -276,6 +277,8 @@ def masked(
 def _decoded(instance: Instance, shape: Any, height: int, width: int) -> np.ndarray:
     """(height, width) bool of polygons, or of runs of such a size."""
     coco = _masks()
+    if isinstance(shape, dict):
+        _runs.check(instance.id, shape)
     try:
         runs = shape
         if isinstance(shape, list) or isinstance(shape["counts"], list):

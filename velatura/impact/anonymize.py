@@ -38,7 +38,7 @@ from velatura.impact._coco import Dataset, Entry
 from velatura.impact._manifest import Journal, lines
 from velatura.impact._versions import installed
 from velatura.impact._whole import WAYS
-from velatura.regions import RegionAnonymizer
+from velatura.regions import Region, RegionAnonymizer
 
 __all__ = ["Config", "Setup", "anonymize", "as_annotated", "look", "methods", "setup"]
 
@@ -50,6 +50,7 @@ FORMS = {
 }  # fmt: skip
 LIBRARIES = ("velatura", "numpy", "pillow", "opencv-python-headless", "pycocotools", "onnxruntime")
 NONE = "method none"
+UNCHANGED = "left as they were by the other tool"
 TOLD = 20  # images that failed, in the summary
 
 Progress = Callable[[int, int], None]
@@ -136,6 +137,8 @@ def anonymize(
     boxes = _boxes(how.cfg.regions)
     made_of = _made_of(how, data)
     with _claimed(out, data, {**how.values(), "made_of": made_of}) as journal:
+        with suppress(FileNotFoundError):
+            (out / SUMMARY).unlink()  # until it is true again, the copy is not finished
         jobs = [
             _job(how, data, entry, boxes, out / data.images / entry.name, journal)
             for entry in data.entries[: limit or None]
@@ -368,11 +371,30 @@ def _made(job: Job, line: dict[str, Any]) -> tuple[memoryview | None, _where.Fou
     if job.target is None:
         return None, found
     hidden = anonymizer(image, found.regions, seed=how.cfg.seed, picture=entry.name)
+    if how.name == "external":
+        _take_back(line, found.regions, image, hidden)
     options: dict[str, dict[str, Any]] = {
         "JPEG": {"quality": how.cfg.quality, "subsampling": "4:4:4"},
         "WEBP": {"lossless": True},
     }
     return encoded(hidden, form, **options.get(form, {})), found
+
+
+def _take_back(
+    line: dict[str, Any], regions: list[Region], before: np.ndarray, after: np.ndarray
+) -> None:
+    """Whom another tool left as they were is not hidden: the line says so."""
+    changed: set[int | str] = set()
+    for region in regions:
+        other = (before[region.place] != after[region.place]).any(-1)
+        if (other if region.mask is None else other & region.mask).any():
+            changed |= {*line["hidden"]} if region.kind == "frame" else {region.id}
+    left = [number for number in line["hidden"] if number not in changed]
+    line["hidden"] = [number for number in line["hidden"] if number in changed]
+    line["whole"] = [number for number in line["whole"] if number in changed]
+    line["skipped"] += [[number, UNCHANGED] for number in left]
+    if not changed:
+        line["status"] = "untouched"
 
 
 @lru_cache(maxsize=1)

@@ -25,7 +25,7 @@ from typing import Any
 from velatura.config import read_toml
 from velatura.errors import BadInput
 from velatura.experiment import locked
-from velatura.impact import _compare, _formats, _privacy, anonymize
+from velatura.impact import _compare, _formats, _pictures, _privacy, anonymize
 from velatura.impact import evaluate as evaluation
 from velatura.impact import people as drawing
 from velatura.impact import train as training
@@ -62,6 +62,29 @@ def _read(grid: Grid, out: Path, split: str, categories: Sequence[str] | None) -
     images = root / source.images if source.images else None
     paths = [Path(name) for name in source.annotations]
     return _formats.read(source.format, root, paths, images, categories)
+
+
+def _check_originals(train: Dataset, val: Dataset) -> None:
+    """Refuse, before anything is made, what would make every figure wrong.
+
+    Raises:
+        BadInput: people are hidden in the pictures; some are in both splits.
+    """
+    for data in (train, val):
+        if _pictures.hides(_pictures.arm(data)):
+            raise BadInput(
+                f"People are hidden in {data.root}: a bench makes its copies of the original "
+                "pictures, and is tested on such; name those."
+            )
+    known, asked = (
+        {(data.root / data.images / entry.name).resolve() for entry in data.entries}
+        for data in (train, val)
+    )
+    if both := len(known & asked):
+        raise BadInput(
+            f"{both} pictures are in data.train and in data.val, and what is learnt by heart is no "
+            "measure; leave them out of one."
+        )
 
 
 def _copy(grid: Grid, out: Path, arm: str, split: str = "train") -> Dataset:
@@ -251,8 +274,8 @@ def carry_out(
         KeyboardInterrupt: what was done is kept.
     """
     workers = workers or os.cpu_count() or 1
-    for split in () if grid.cfg.data.people else ("train", "val"):
-        _read(grid, out, split, None)  # told before anything is made
+    if grid.cfg.data.people is None:
+        _check_originals(*(_read(grid, out, split, None) for split in ("train", "val")))
     if grid.cfg.data.private:
         _privacy.read_labels(Path(grid.cfg.data.private))
     _claim(grid, out)

@@ -104,7 +104,7 @@ def evaluate(
         BadInput: no finished run; pictures that are missing, or in which people are hidden;
             categories or keypoints that the run did not learn.
     """
-    said = arm(data.root)
+    said = arm(data)
     if hides(said) and not anonymized:
         raise BadInput(
             f"People are hidden in {data.root}: name the original pictures, or say --anonymized "

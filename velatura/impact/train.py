@@ -145,7 +145,7 @@ def train(
         Failure: the loss is not finite, or the disk is full.
         KeyboardInterrupt: after the state was saved.
     """
-    said, what = arm(data.root), lesson(data, how.tasks)
+    said, what = arm(data), lesson(data, how.tasks)
     found = survey(data, what)
     images = found.counts["images"]
     if images["missing_share"] > missing:

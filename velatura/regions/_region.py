@@ -73,16 +73,17 @@ def grown(region: Region, share: float, height: int, width: int) -> Region:
             each axis, corners included.
         height, width: of the picture, which it does not leave.
     """
-    reach = round(share * sqrt(region.size[0] * region.size[1]))
+    # No farther than from edge to edge: what lies beyond the picture takes memory, and no more.
+    reach = min(round(share * sqrt(region.size[0] * region.size[1])), max(height, width))
     if not reach:
         return region
     x0, y0, x1, y1 = region.box
     box = max(0, x0 - reach), max(0, y0 - reach), min(width, x1 + reach), min(height, y1 + reach)
     mask = region.mask
     if mask is not None:
-        mask = _spread(np.pad(mask, 2 * reach), 2 * reach + 1)
-        top, left = box[1] - (y0 - reach), box[0] - (x0 - reach)
-        mask = mask[top : top + box[3] - box[1], left : left + box[2] - box[0]]
+        around = (y0 - box[1], box[3] - y1), (x0 - box[0], box[2] - x1)
+        mask = np.pad(mask, [(before + reach, after + reach) for before, after in around])
+        mask = _spread(mask, 2 * reach + 1)
     return replace(region, box=box, mask=mask)
 
 

@@ -56,6 +56,13 @@ class Removal(RegionAnonymizer):
         partly = cv2.resize(hidden * np.float32(1), size, interpolation=cv2.INTER_AREA) > 0
         if partly.all():
             return
-        filled = cv2.inpaint(small, partly.astype(np.uint8), self.radius, cv2.INPAINT_TELEA)
+        unknown = partly.astype(np.uint8)
+        thin = 1 in size  # of a line of points OpenCV takes what the memory holds beside it
+        if thin:
+            small, unknown = (
+                cv2.copyMakeBorder(x, *4 * [1], cv2.BORDER_REPLICATE) for x in (small, unknown)
+            )
+        filled = cv2.inpaint(small, unknown, self.radius, cv2.INPAINT_TELEA)
+        filled = filled[1:-1, 1:-1] if thin else filled
         large = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
         np.copyto(image, large, where=hidden.astype(bool)[..., None])
