@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import logging
+import math
 import os
 import re
 import socket
@@ -265,6 +266,9 @@ def test_what_is_missing_and_what_is_there_besides_is_counted_and_named(name: st
     torch.save({**state, mine[0]: torch.zeros(state[mine[0]].shape, dtype=torch.int64)}, path)
     said = rf"{is_not} of {name}: {key} is not an array of floating-point numbers\."
     refused(name, path, said)
+    for strange in (math.nan, math.inf):
+        torch.save({**state, mine[0]: torch.full(state[mine[0]].shape, strange)}, path)
+        refused(name, path, rf"{is_not} of {name}: {key} holds values that are no numbers\.")
 
 
 def test_a_checkpoint_of_another_network_is_called_by_its_name(tmp_path: Path):
