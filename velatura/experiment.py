@@ -68,6 +68,8 @@ DEFAULTS = {
     "method": "penalty",
 }
 PLAIN = {"batches": window.Config, "start": fit.Config, "loop": loop.Config}
+# All that a run file may hold.
+SECTIONS = ("seed", "held_out", "private", *ROOMS, *PLAIN)
 
 
 @dataclass(frozen=True)
@@ -135,10 +137,9 @@ def resolve(values: Mapping[str, Any]) -> Run:
     Raises:
         BadInput: an unknown section, name or key, or a value out of range.
     """
-    known = ["seed", "held_out", "private", *ROOMS, *PLAIN]
     for key in values:
-        if key not in known:
-            raise unknown("section", key, known)
+        if key not in SECTIONS:
+            raise unknown("section", key, SECTIONS)
     seed = values.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise BadInput(f"seed: expected a whole number of at least 0, got {seed!r}.")
