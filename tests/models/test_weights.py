@@ -6,8 +6,10 @@ import builtins
 import logging
 import math
 import os
+import pickle
 import re
 import socket
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -266,9 +268,15 @@ def test_what_is_missing_and_what_is_there_besides_is_counted_and_named(name: st
     torch.save({**state, mine[0]: torch.zeros(state[mine[0]].shape, dtype=torch.int64)}, path)
     said = rf"{is_not} of {name}: {key} is not an array of floating-point numbers\."
     refused(name, path, said)
-    for strange in (math.nan, math.inf):
-        torch.save({**state, mine[0]: torch.full(state[mine[0]].shape, strange)}, path)
-        refused(name, path, rf"{is_not} of {name}: {key} holds values that are no numbers\.")
+
+
+@pytest.mark.parametrize("strange", [math.nan, math.inf])
+def test_values_that_are_no_numbers_are_named(strange: float, tmp_path: Path):
+    state = public("resnet18", built("resnet18"))
+    state["bn1.weight"][3] = strange
+    save_file(state, tmp_path / "x.safetensors")
+    said = r".* of resnet18: bn1\.weight holds values that are no numbers\."
+    refused("resnet18", tmp_path / "x.safetensors", said)
 
 
 def test_a_checkpoint_of_another_network_is_called_by_its_name(tmp_path: Path):
@@ -315,6 +323,12 @@ def test_files_that_are_no_state_dicts(tmp_path: Path):
     for file in ("x.pth", "x.safetensors", "x.pkl"):
         (tmp_path / file).write_bytes(b"no weights")
         refused("resnet18", tmp_path / file, damaged)
+    with (tmp_path / "new.pkl").open("wb") as file:
+        pickle.dump(Runs(tmp_path / "trap"), file, protocol=4)
+    with warnings.catch_warnings(record=True) as more:  # one sentence is all
+        warnings.simplefilter("always")
+        refused("resnet18", tmp_path / "new.pkl", damaged)
+    assert not more
     torch.save([torch.zeros(2)], tmp_path / "list.pth")
     refused("resnet18", tmp_path / "list.pth", r".*it is not a dictionary of tensors\.")
 
