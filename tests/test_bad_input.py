@@ -297,6 +297,10 @@ CASES = {
         'evaluate run.toml --set evaluation.attackers=["frame_cn"]',
         r"No attacker plug-in named 'frame_cn'\. Did you mean 'frame_cnn'\? Available: .*\.",
     ),
+    "an unknown section of a study": Case(
+        "evaluate run.toml --set evalution.epochs=3",
+        r"No section named 'evalution'\. Did you mean 'evaluation'\? Available: .*rows.*\.",
+    ),
     "an unknown target": Case(
         'evaluate run.toml --set evaluation.targets=["r3d"]', r"No model plug-in named 'r3d'\..*\."
     ),

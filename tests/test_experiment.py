@@ -411,6 +411,28 @@ def test_a_raw_network_is_kept_under_what_it_depends_on(tmp_path: Path, monkeypa
     assert fit.fit is not real
 
 
+@pytest.mark.parametrize("method", ["constrained", "mass"])
+def test_the_teacher_is_the_target_as_it_left_raw_clips(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Weights and buffers of its own, so that it stays when f_T moves."""
+
+    def learn(network: Any, *args: Any) -> Any:
+        for value in network.state_dict().values():
+            value.add_(1)
+        return network
+
+    monkeypatch.setattr(fit, "fit", learn)
+    splits, run = tiny.noise_splits(side=24), resolve(tiny.values(method))
+    players = experiment.make_players(run, splits, loop.fabric(run.loop), tmp_path)
+    assert players.teacher is not None
+    assert not any(module.training for module in players.teacher.modules())
+    theirs = players.f_T.state_dict()
+    for key, value in players.teacher.state_dict().items():
+        assert torch.equal(value, theirs[key]), key
+        assert value.data_ptr() != theirs[key].data_ptr(), key
+
+
 def test_a_damaged_raw_network_is_said(tmp_path: Path):
     run, splits = resolve(tiny.values()), tiny.noise_splits(side=24)
     (name,) = trained(tmp_path, run, splits)

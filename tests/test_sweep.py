@@ -116,6 +116,7 @@ def test_cells_can_be_chosen(tmp_path: Path):
         ({"seeds": [0, 0]}, "seeds: expected a list of different whole numbers"),
         ({"seeds": [True]}, "seeds: expected a list of different whole numbers"),
         ({"seed": 3}, "seed: a grid has a list"),
+        ({"sedes": [1]}, "No section named 'sedes'. Did you mean 'seeds'.*, equal, .*, worlds\\."),
         ({"equal": {"steps": 4, "seconds": 3}}, "steps and seconds cannot both be equal"),
         ({"equal": {"step": 4}}, r"Unknown key equal\.step\. Did you mean equal\.'?steps"),
         ({"equal": 4}, "equal: expected a table, got 4"),
@@ -134,6 +135,10 @@ def test_cells_can_be_chosen(tmp_path: Path):
             r"rows\[0\]\.sweep: its keys are of the row's method",
         ),
         ({"rows": [{"method": {"name": "blr"}}]}, "No method plug-in named 'blr'"),
+        (
+            {"rows": [{"name": "b", "method": {"name": "blur"}, "sweep": {"sigm": [0.1, 0.2]}}]},
+            r"^rows\[0\] \(b_0\.1\): Unknown key method\.sigm\. Did you mean method\.sigma\?",
+        ),
         ({"rows": [{"method": {"name": "blur"}, "nane": "x"}]}, r"rows\[0\]: expected the keys"),
         ({"evaluation": {"seeds": [0, 0]}}, r"evaluation\.seeds names one twice"),
     ],
@@ -580,6 +585,49 @@ def test_a_world_that_trains_its_rows_after_all_is_another(tmp_path: Path):
     (row / "config.toml").write_text(alone.study.rows[1].run.toml())  # trained by this world
     assert sweep.state(alone).kind == "begun"
     assert sweep.state(other).kind == "other"
+
+
+def test_a_copy_that_was_killed_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Half of a file would be taken for another row, for good."""
+    values = tomllib.loads(grid_text(seeds="[0]"))
+    values["worlds"].append({"name": "there", "trained": "w", "rows": ["penalty_0.1"]})
+    one, other = sweep.cells_of(sweep.resolve_grid(values), tmp_path)
+    source, to = (cell.folder / "methods" / "penalty_0.1" for cell in (one, other))
+    source.mkdir(parents=True)
+    (source / "config.toml").write_text(one.study.rows[2].run.toml())
+    product = "anonymizer.safetensors"
+    (source / product).write_bytes(b"weights")
+
+    def killed(*_: Any) -> None:
+        if (to / "config.toml").exists():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sweep._take_trained(other)
+    assert [path.name for path in to.iterdir()] == ["config.toml"]
+    sweep._take_trained(other)
+    assert (to / product).read_bytes() == b"weights"
+
+
+def test_what_another_sweep_did_meanwhile_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Two in one folder share the cells; the one that waited for nothing still tells of all."""
+    grid = grid_of(grid_text())
+    cells = sweep.cells_of(grid, tmp_path)
+    busy = {cell.name: "Another run is writing to it." for cell in cells}
+    for found, said in (
+        (sweep.State("done", ("raw", "blur")), False),
+        (sweep.State("failed", ("raw", "blur"), {"crash": "no"}), False),
+        (sweep.State("failed", (), {"raw": "no"}), True),
+        (sweep.State("begun", ("raw",), {}, ("blur",)), True),
+        (sweep.State("missing", (), {}, ("raw", "blur")), True),
+    ):
+        monkeypatch.setattr(sweep, "state", lambda cell, found=found: found)
+        listed = sweep.summarize(grid, cells, busy, "")["cells"]
+        assert ["error" in about for about in listed] == [said] * 2
 
 
 def test_another_run_from_elsewhere_is_another_row(tmp_path: Path):

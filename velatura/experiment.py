@@ -68,6 +68,8 @@ DEFAULTS = {
     "method": "penalty",
 }
 PLAIN = {"batches": window.Config, "start": fit.Config, "loop": loop.Config}
+# All that a run file may hold.
+SECTIONS = ("seed", "held_out", "private", *ROOMS, *PLAIN)
 
 
 @dataclass(frozen=True)
@@ -135,10 +137,9 @@ def resolve(values: Mapping[str, Any]) -> Run:
     Raises:
         BadInput: an unknown section, name or key, or a value out of range.
     """
-    known = ["seed", "held_out", "private", *ROOMS, *PLAIN]
     for key in values:
-        if key not in known:
-            raise unknown("section", key, known)
+        if key not in SECTIONS:
+            raise unknown("section", key, SECTIONS)
     seed = values.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise BadInput(f"seed: expected a whole number of at least 0, got {seed!r}.")
@@ -448,7 +449,7 @@ def check_players(run: Run, splits: Splits, private: Splits | None = None) -> No
     Raises:
         BadInput: labels that are not there, or are to be held out and are not; windows that a
             network cannot take; weights that do not fit; a target without features; a batch that is
-            too small; what the method's own check says.
+            too small; an anonymizer of clips in a game on frames; what the method's own check says.
     """
     check_held_out(run, splits, private)
     if not learns(run):
@@ -475,11 +476,15 @@ def check_players(run: Run, splits: Splits, private: Splits | None = None) -> No
         )
     else:
         f_B = build_budget(run.budget)
+    f_A = build_anonymizer(run)
+    if method.BUDGET == "contrastive" and looks_back(f_A):
+        raise BadInput(
+            f"{run.method.name} shows its budget network single frames, of which "
+            f"{run.anonymizer.name} makes nothing: it tells how a frame differs from those before "
+            "it. Take an anonymizer of single frames, such as gated_unet."
+        )
     if hasattr(method, "check"):
-        players = Players(build_anonymizer(run), f_T, f_B)
-        method.check(run.method.config, players, actions, run.batches.batch)
-    else:
-        build_anonymizer(run)
+        method.check(run.method.config, Players(f_A, f_T, f_B), actions, run.batches.batch)
 
 
 def check_labelled(run: Run, splits: Splits, private: Splits | None) -> None:

@@ -154,6 +154,10 @@ def resolve_grid(values: Mapping[str, Any], sets: Sequence[str] = ()) -> Grid:
             that cannot be given equal steps.
     """
     values = apply_sets(values, sets)
+    known = {"seeds", "equal", "worlds", *study.SECTIONS} - {"seed"}
+    for key in values:
+        if key not in {*known, "seed"}:
+            raise unknown("section", key, known)
     title = str(values.pop("title", "A sweep"))
     seeds = values.pop("seeds", [0])
     whole = isinstance(seeds, list) and all(type(s) is int and s >= 0 for s in seeds)
@@ -730,7 +734,7 @@ def _take_trained(cell: Cell) -> None:
             to.mkdir(parents=True, exist_ok=True)
             for name in ("config.toml", SEEN, "log.jsonl", product.name):  # the product last
                 if (source / name).exists():
-                    shutil.copyfile(source / name, to / name)
+                    checkpoint.write_atomically(to / name, (source / name).read_bytes())
 
 
 def _refuse_others(cells: Iterable[Cell]) -> dict[str, State]:
@@ -765,7 +769,8 @@ def summarize(
     listed, worlds = [], {}
     for cell in cells:
         about = {"world": cell.world, "seed": cell.seed, **states[cell.name].values()}
-        if cell.name in errors:
+        here = states[cell.name]
+        if cell.name in errors and (here.left or not here.measured):  # else another sweep did it
             about["error"] = errors[cell.name]
         listed.append(about)
     for world in grid.worlds:

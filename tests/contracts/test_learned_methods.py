@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,27 @@ def players_for(budget: str) -> Players:
     return Players(f_A, f_T, f_B, teacher, torch.tensor([0.5]))
 
 
+def looped(folder: Path, kind: type[Any]) -> Any:
+    """A loop over eight clips of noise, four at a time."""
+    rng = np.random.default_rng(0)
+    data = ClipSet.of_clips(
+        rng.integers(0, 256, (8, 4, 3, 16, 16), np.uint8),
+        actions=np.arange(8) % 2,
+        attributes=(np.arange(8, dtype=np.uint8)[:, None] // 2) % 2,
+        groups=np.arange(8),
+        action_names=("a", "b"),
+        attribute_names=("x",),
+        name="noise/train",
+        fingerprint="noise",
+    )
+    window = batches.Config(batch=4, size=16, frames=4, shift=1)
+    services = loop.Config(device="cpu", precision="32", log_every=1)
+    fabric = loop.fabric(services)
+    stream = batches.Batches(data, window, 0, fabric.device)
+    folder.mkdir(exist_ok=True)
+    return kind(folder, fabric, stream, services, 0, {})
+
+
 @pytest.mark.parametrize("name", LEARNED)
 def test_every_weight_that_should_learn_gets_a_slope(name: str, tmp_path: Path):
     """Finite, and not zero; through 8-bit rounding, both steps, in the real loop."""
@@ -71,22 +93,7 @@ def test_every_weight_that_should_learn_gets_a_slope(name: str, tmp_path: Path):
         players.f_A = method.around(players.f_A, method.Config())
     if not getattr(method, "TEACHER", False):
         players.teacher = None
-    rng = np.random.default_rng(0)
-    data = ClipSet.of_clips(
-        rng.integers(0, 256, (8, 4, 3, 16, 16), np.uint8),
-        actions=np.arange(8) % 2,
-        attributes=(np.arange(8, dtype=np.uint8)[:, None] // 2) % 2,
-        groups=np.arange(8),
-        action_names=("a", "b"),
-        attribute_names=("x",),
-        name="noise/train",
-        fingerprint="noise",
-    )
-    window = batches.Config(batch=4, size=16, frames=4, shift=1)
-    services = loop.Config(device="cpu", precision="32")
-    fabric = loop.fabric(services)
-    stream = batches.Batches(data, window, 0, fabric.device)
-    watched = Watched(tmp_path, fabric, stream, services, 0, {})
+    watched = looped(tmp_path, Watched)
     watched.slopes = {}
     before = {n: copy.deepcopy(m.state_dict()) for n, m in players.modules().items()}
     # A bound and a hinge that are active from the first step on.
@@ -107,6 +114,48 @@ def test_every_weight_that_should_learn_gets_a_slope(name: str, tmp_path: Path):
     for player, module in players.modules().items():
         same = [torch.equal(before[player][k], v) for k, v in module.state_dict().items()]
         assert all(same) if player == "teacher" else not all(same), player
+
+
+# Methods that are one another where they do not differ: what is switched off, and what is left.
+TWINS: dict[str, tuple[tuple[str, dict[str, Any]], tuple[str, dict[str, Any]]]] = {
+    "penalty at lambda = 0 is spact": (
+        ("penalty", {"penalty_weight": 0.0}), ("spact", {})
+    ),
+    "penalty at lambda = 0 is spact, both steps on each batch": (
+        ("penalty", {"penalty_weight": 0.0, "alternate": "both"}), ("spact", {"alternate": "both"})
+    ),
+    "penalty_released without defects is penalty": (
+        (
+            "penalty_released",
+            {"penalty_gradient": True, "scrambled": False, "bgr": False, "bound": 0.01},
+        ),
+        ("penalty", {"per": "batch", "bound": 0.01}),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pair", TWINS.values(), ids=TWINS)
+def test_twins_end_at_the_same_bits(pair: Any, tmp_path: Path):
+    """From one seed, through the real loop: the same batches, turns and rates, step for step."""
+    options = {
+        "identity_steps": 2, "steps": 5, "anneal": 0.5, "lr_identity": 4e-3, "lr_anonymizer": 1e-3,
+        "lr_target": 2e-3, "lr_budget": 3e-3, "budget_weight": 0.6, "temperature": 0.3,
+    }  # fmt: skip
+    ends, logs = [], []
+    for name, own in pair:
+        method = plugins.load("methods", name)
+        players = players_for("contrastive")
+        run = looped(tmp_path / name, loop.Loop)
+        method.train(players, method.Config(**options, **own), run)
+        run._log.board.close()
+        ends.append({n: m.state_dict() for n, m in players.modules().items()})
+        lines = map(json.loads, (tmp_path / name / "log.jsonl").read_text().splitlines())
+        logs.append([{k: v for k, v in x.items() if k not in ("penalty", "active")} for x in lines])
+    assert len(logs[0]) >= 7
+    assert logs[0] == logs[1]
+    for name, state in ends[0].items():
+        for key, value in state.items():
+            assert torch.equal(value, ends[1][name][key]), f"{name}.{key}"
 
 
 def test_no_method_knows_the_examiners():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -532,6 +533,17 @@ def test_what_is_no_function_of_one_frame_is_refused(tmp_path: Path, monkeypatch
     monkeypatch.setattr(exporter, "build_anonymizer", lambda run: Sorts())
     assert "grey cannot be translated to ONNX" in said(fixed("grey"), out)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_blocks_that_grow_with_the_picture_are_not_written(tmp_path: Path):
+    """A pooling's side is a number of the file; the page names what cannot be exported."""
+    said_of = said(fixed("pixelate"), tmp_path / "x.onnx")
+    assert "The exported network differs from the trained one" in said_of
+    assert list(tmp_path.iterdir()) == []
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
+    written, refused = re.findall(r"## What can be exported\n(.*?)Refused(.*?)\n\n", page, re.S)[0]
+    assert "`pixelate`" in refused
+    assert "`pixelate`" not in written
 
 
 def test_what_is_wrong_is_one_sentence(run: Path, tmp_path: Path):

@@ -232,16 +232,19 @@ def test_identity_steps_come_first_and_on_top(page: Any, identity_steps: int):
 
 
 @each_page
-def test_reconstruction_may_have_a_rate_of_its_own(page: Any):
+def test_rates_early_and_late(page: Any):
+    """Reconstruction may have a rate of its own; the fall at the end is of all steps."""
+
     class Rates(FakeLoop):
-        def rate(self, optimizer: Any, *rate: float, **shares: float) -> None:
-            found.append(rate[0])
+        def rate(self, optimizer: Any, lr: float, total: int, **shares: float) -> None:
+            assert optimizer is self.kept["optimizer_A"]
+            found.append((lr, total, shares))
 
     for own, early in ((None, 0.1), (0.3, 0.3)):
-        found: list[float] = []
-        cfg = page.Config(identity_steps=2, steps=2, lr_anonymizer=0.1, lr_identity=own)
+        found: list[Any] = []
+        cfg = page.Config(identity_steps=2, steps=2, lr_anonymizer=0.1, lr_identity=own, anneal=0.4)
         page.train(players := toy_players("contrastive"), cfg, Rates(players))
-        assert found == [early, early, 0.1, 0.1]
+        assert found == [(rate, 4, {"anneal": 0.4}) for rate in (early, early, 0.1, 0.1)]
 
 
 @each_page

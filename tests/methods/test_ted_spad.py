@@ -316,3 +316,17 @@ def test_everything_that_the_future_depends_on_is_kept():
     for name, rate in expected.items():
         assert {rates[id(p)] for p in loop.kept[name].parameters()} == {rate}, name
     assert loop.kept["head"].net[0].weight.grad is not None
+
+
+def test_rates_early_and_late():
+    """Reconstruction may have a rate of its own; the fall at the end is of all steps."""
+
+    class Rates(Loop):
+        def rate(self, optimizer: Any, lr: float, total: int, **shares: float) -> None:
+            assert optimizer is self.kept["optimizer_A"]
+            found.append((lr, total, shares))
+
+    found: list[Any] = []
+    cfg = ted_spad.Config(identity_steps=2, steps=2, lr_anonymizer=0.1, lr_identity=0.3, anneal=0.4)
+    ted_spad.train(players := toy_players("contrastive"), cfg, Rates(players))
+    assert found == [(rate, 4, {"anneal": 0.4}) for rate in (0.3, 0.3, 0.1, 0.1)]

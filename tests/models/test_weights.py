@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import builtins
 import logging
+import math
 import os
+import pickle
 import re
 import socket
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +270,15 @@ def test_what_is_missing_and_what_is_there_besides_is_counted_and_named(name: st
     refused(name, path, said)
 
 
+@pytest.mark.parametrize("strange", [math.nan, math.inf])
+def test_values_that_are_no_numbers_are_named(strange: float, tmp_path: Path):
+    state = public("resnet18", built("resnet18"))
+    state["bn1.weight"][3] = strange
+    save_file(state, tmp_path / "x.safetensors")
+    said = r".* of resnet18: bn1\.weight holds values that are no numbers\."
+    refused("resnet18", tmp_path / "x.safetensors", said)
+
+
 def test_a_checkpoint_of_another_network_is_called_by_its_name(tmp_path: Path):
     """Of every network, read by one that it is not of."""
     for name in PUBLIC:
@@ -311,6 +323,12 @@ def test_files_that_are_no_state_dicts(tmp_path: Path):
     for file in ("x.pth", "x.safetensors", "x.pkl"):
         (tmp_path / file).write_bytes(b"no weights")
         refused("resnet18", tmp_path / file, damaged)
+    with (tmp_path / "new.pkl").open("wb") as file:
+        pickle.dump(Runs(tmp_path / "trap"), file, protocol=4)
+    with warnings.catch_warnings(record=True) as more:  # one sentence is all
+        warnings.simplefilter("always")
+        refused("resnet18", tmp_path / "new.pkl", damaged)
+    assert not more
     torch.save([torch.zeros(2)], tmp_path / "list.pth")
     refused("resnet18", tmp_path / "list.pth", r".*it is not a dictionary of tensors\.")
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from functools import cache
@@ -96,7 +97,9 @@ def read(path: Path, of: str) -> dict[str, Tensor]:
 
             value: Any = load_file(path)
         else:
-            value = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():  # of a pickle's age; what came of it is said below
+                warnings.simplefilter("ignore")
+                value = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # a broken file raises whatever its bytes happen to mean
         raise other(
             str(path), of, "it is damaged, or holds more than numbers; nothing of it was run"

@@ -44,7 +44,15 @@ The room, from the file to the figures:
 """
 
 from velatura.study.data import Data, examples, load_all
-from velatura.study.file import RAW, Row, Study, adopt, names_a_folder, resolve_study
+from velatura.study.file import (
+    RAW,
+    SECTIONS,
+    Row,
+    Study,
+    adopt,
+    names_a_folder,
+    resolve_study,
+)
 from velatura.study.places import outputs_of, score_path
 from velatura.study.schedule import plan
 from velatura.study.session import admits, broken_jobs, carry_out, clear, processes, typed
@@ -60,6 +68,7 @@ from velatura.study.work import (
 
 __all__ = [
     "RAW",
+    "SECTIONS",
     "Data",
     "Row",
     "Study",

@@ -13,11 +13,14 @@ from pydantic import Field
 from velatura import plugins
 from velatura.config import build, config, plain, read_toml, to_toml
 from velatura.errors import BadInput, unknown
+from velatura.experiment import SECTIONS as RUN_SECTIONS
 from velatura.experiment import Run, check_role, load_anonymizer, resolve
 from velatura.protocols import action, identity, inversion, privacy
 from velatura.protocols._fresh import Config as Evaluation
 
 RAW = "raw"  # the row that every other one is measured against
+# All that a study file may hold.
+SECTIONS = (*RUN_SECTIONS, "title", "rows", "evaluation")
 
 
 @config
@@ -113,6 +116,9 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
             after a codec that is of no row that can be.
     """
     values = dict(values)
+    for key in values:
+        if key not in SECTIONS:
+            raise unknown("section", key, SECTIONS)
     title = str(values.pop("title", "A study"))
     given = values.pop("rows", [])
     if not isinstance(given, list) or not all(isinstance(r, Mapping) for r in given):
@@ -140,7 +146,11 @@ def resolve_study(values: Mapping[str, Any]) -> Study:
         changed = {**values, "method": row["method"]}
         if "anonymizer" in row:
             changed["anonymizer"] = row["anonymizer"]
-        run = resolve(changed)
+        try:
+            run = resolve(changed)
+        except BadInput as error:
+            called = f" ({row['name']})" if "name" in row else ""
+            raise BadInput(f"rows[{index}]{called}: {error}") from None
         name = str(row.get("name", run.method.name))
         _check_name(name, index)
         if name == RAW and run.method.name != "identity":
