@@ -336,6 +336,18 @@ def test_data_from_which_nothing_can_be_learnt(
     assert str(caught.value) == sentence
 
 
+@pytest.mark.parametrize("method", ["penalty", "spact", "penalty_released", "ted_spad"])
+def test_a_game_on_frames_refuses_what_only_sees_motion(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It would train in silence: of single frames such an anonymizer makes a constant."""
+    monkeypatch.setattr(fit, "fit", lambda *args: pytest.fail("trained first"))
+    values = tiny.values(method)
+    values["anonymizer"] = {"name": "coarse_flow"}
+    with pytest.raises(BadInput, match=rf"{method} shows .* coarse_flow makes nothing"):
+        experiment.train(resolve(values), tmp_path / "x")
+
+
 @pytest.mark.parametrize("method", ["constrained", "mass", "ted_spad"])
 def test_a_target_without_features_is_said_before_it_is_trained(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -477,7 +477,7 @@ def check_players(run: Run, splits: Splits, private: Splits | None = None) -> No
     else:
         f_B = build_budget(run.budget)
     f_A = build_anonymizer(run)
-    if method.BUDGET == "contrastive" and looks_back(f_A):
+    if method.BUDGET == "contrastive" and any(map(looks_back, f_A.modules())):
         raise BadInput(
             f"{run.method.name} shows its budget network single frames, of which "
             f"{run.anonymizer.name} makes nothing: it tells how a frame differs from those before "
