@@ -39,6 +39,7 @@ __all__ = [
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'"
 PICTURES = 4  # generated ones that the page shows of every arm
 SHORT = {"detection": "box", "segmentation": "mask", "keypoints": "keypoint"}
+DRAWN = "generated"  # of the ways of filling holes that distances are of
 SHOWN = ("AP", "AP50", "AP_small", "AP_medium", "AP_large")
 
 
@@ -188,13 +189,15 @@ def networks(result: Mapping[str, Any]) -> list[str]:
             f"pictures and {known['of_val'] or 'none'} of val, in {found['steps']} steps, "
             f"{found['seconds']:.0f} s"
         )
-        far = {way: value["kernel"] for way, value in found["distance"]["distance"].items()}
+        ways = found["distance"]["distance"]
+        far = {way: value_text(value, "kernel", 2)[0] for way, value in ways.items()}
         if far:
-            others = ", ".join(f"{way} {far[way]:.2f}" for way in far if way != "generated")
-            nearer = "nearer" if far["generated"] < far["grey"] else "NO nearer"
+            others = ", ".join(f"{way} {value}" for way, value in far.items() if way != DRAWN)
+            closer = ways[DRAWN]["kernel"] < ways["grey"]["kernel"]
             text += (
-                f". Distance to real crops {far['generated']:.2f} ({others}; "
-                f"{found['distance']['features']}): {nearer} than grey holes"
+                f". Distance to real crops {far[DRAWN]} ({others}; "
+                f"{found['distance']['features']}): {'nearer' if closer else 'NO nearer'} than "
+                "grey holes"
             )
         said.append(
             f"{text}. It is one network for all seeds: what another would have cost, ± does not "
