@@ -18,6 +18,8 @@ import typer
 from PIL import Image
 
 from velatura import cli
+from velatura.cli.impact import bench as bench_command
+from velatura.cli.impact.report import report as command
 from velatura.errors import BadInput
 from velatura.impact import _compare, report
 from velatura.impact._score import FIGURES
@@ -233,6 +235,8 @@ def test_the_line_about_a_network():
     assert ": NO nearer than grey holes. It is" in report.networks(said)[0]
     said["gan"] = NETWORK | {"distance": NETWORK["distance"] | {"distance": {}}}
     assert "in 2500 steps, 387 s. It is one network" in report.networks(said)[0]
+    said["gan"] = NETWORK | {"seconds": None}
+    assert "in 2500 steps. Distance to real crops 0.31" in report.networks(said)[0]
     assert report.networks(result()) == report.networks(result() | {"gan": None}) == []
     methods = {"blur": {"name": "gan"}, "same": {"name": "gan", "model": "mine.onnx"}}
     arms = [{"name": name, "method": method} for name, method in methods.items()]
@@ -262,6 +266,9 @@ def test_what_a_network_draws_is_shown_of_nobody_alone(folder, capsys, generated
     before = [line for line in lines[:at] if line.startswith("## ")]
     assert before[-1].startswith("## Keypoint AP")
     assert len(before) == 2
+    command(folder)
+    bench_command._print(said, folder)
+    assert capsys.readouterr().out.count(f"\n{SAID}\nThe known order did NOT come out") == 2
 
 
 def test_few_seeds_are_said_to_be_few():

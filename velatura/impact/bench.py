@@ -554,7 +554,8 @@ def _network(grid: Grid, out: Path) -> dict[str, Any] | None:
         "arms": [arm.name for arm in grid.arms if arm.draws],
         "learnt_from": parsed(out / GAN / LEARNT),
         "crops": crops,
-        "seconds": round(said["steps"] * said["seconds_per_step"], 1),
+        # 0 where nothing but the end was left of a run that was stopped: then nobody knows.
+        "seconds": round(said["steps"] * said["seconds_per_step"], 1) or None,
         **{key: said[key] for key in kept},
     }
 

@@ -186,8 +186,8 @@ def networks(result: Mapping[str, Any]) -> list[str]:
         text = (
             f"{names}: drawn by a network that learnt from "
             f"{crops['total'] - crops['held_out']} crops of the {known['pictures']} training "
-            f"pictures and {known['of_val'] or 'none'} of val, in {found['steps']} steps, "
-            f"{found['seconds']:.0f} s"
+            f"pictures and {known['of_val'] or 'none'} of val, in {found['steps']} steps"
+            + (f", {found['seconds']:.0f} s" if found["seconds"] else "")
         )
         ways = found["distance"]["distance"]
         far = {way: value_text(value, "kernel", 2)[0] for way, value in ways.items()}
