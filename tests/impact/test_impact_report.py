@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import re
 import tomllib
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ import typer
 from PIL import Image
 
 from velatura import cli
+from velatura.cli.impact import bench as bench_command
+from velatura.cli.impact.report import report as command
 from velatura.errors import BadInput
 from velatura.impact import _compare, report
 from velatura.impact._score import FIGURES
@@ -200,6 +204,71 @@ def test_pictures_of_real_people_are_not_shown(folder):
     page = (folder / "report.html").read_text()
     assert "<img" not in page
     assert "Generated people" not in page
+
+
+NETWORK = {
+    "arms": ["blur", "same"], "learnt_from": {"split": "train", "pictures": 600, "of_val": 0},
+    "crops": {"total": 1200, "images": 590, "held_out": 240, "skipped": {}, "failed": 0},
+    "steps": 2500, "seconds": 387.4,
+    "distance": {
+        "features": "random <i>convolutions</i>", "known": 960, "others": 240, "dimensions": 96,
+        "distance": {
+            "generated": {"frechet": 3.0, "kernel": 0.314}, "other real crops":
+            {"frechet": 0.1, "kernel": -0.002}, "grey": {"frechet": 4.0, "kernel": 0.5},
+            "filled from around": {"frechet": 2.0, "kernel": 0.25},
+        },
+    },
+}  # fmt: skip
+SAID = (
+    "blur and same: drawn by a network that learnt from 960 crops of the 600 training pictures and "
+    "none of val, in 2500 steps, 387 s. Distance to real crops 0.31 (other real crops 0.00, "
+    "grey 0.50, filled from around 0.25; random <i>convolutions</i>): nearer than grey holes. It "
+    "is one network for all seeds: what another would have cost, \u00b1 does not say."
+)
+
+
+def test_the_line_about_a_network():
+    said = result() | {"gan": NETWORK}
+    assert report.networks(said) == [SAID]
+    far = NETWORK["distance"]["distance"] | {"generated": {"frechet": 9.0, "kernel": 0.5}}
+    said["gan"] = NETWORK | {"distance": NETWORK["distance"] | {"distance": far}}
+    assert ": NO nearer than grey holes. It is" in report.networks(said)[0]
+    said["gan"] = NETWORK | {"distance": NETWORK["distance"] | {"distance": {}}}
+    assert "in 2500 steps, 387 s. It is one network" in report.networks(said)[0]
+    said["gan"] = NETWORK | {"seconds": None}
+    assert "in 2500 steps. Distance to real crops 0.31" in report.networks(said)[0]
+    assert report.networks(result()) == report.networks(result() | {"gan": None}) == []
+    methods = {"blur": {"name": "gan"}, "same": {"name": "gan", "model": "mine.onnx"}}
+    arms = [{"name": name, "method": method} for name, method in methods.items()]
+    assert report.networks(result() | {"grid": {"arms": arms}}) == [
+        "same: drawn by a network that was trained elsewhere; whether it saw pictures of val, "
+        "nobody here knows."
+    ]
+
+
+@pytest.mark.parametrize("generated", [True, False])
+def test_what_a_network_draws_is_shown_of_nobody_alone(folder, capsys, generated):
+    """Of one's own data the page and the tables have the line, and no picture."""
+    said = result() | {"gan": NETWORK, "data": {"generated": generated}}
+    said["grid"]["gan"] = {"steps": 2500}
+    (folder / "bench.json").write_text(json.dumps(said))
+    (folder / "gan").mkdir()
+    Image.new("RGB", (9, 7), (1, 2, 3)).save(folder / "gan/samples.png")
+    report.write_report(folder)
+    text = (folder / "report.html").read_text()
+    shown = base64.b64encode((folder / "gan/samples.png").read_bytes()).decode()
+    assert (shown in text) is ("What the network draws" in text) is generated
+    assert escape(SAID, quote=True) in text
+    assert text.index("blur and same: drawn by") > text.index("<h3>Keypoint AP")
+    assert "<dt>network</dt><dd>{&quot;steps&quot;: 2500}</dd>" in text
+    lines = (folder / "table.md").read_text().splitlines()
+    (at,) = (at for at, line in enumerate(lines) if line.startswith("blur and same: drawn by"))
+    before = [line for line in lines[:at] if line.startswith("## ")]
+    assert before[-1].startswith("## Keypoint AP")
+    assert len(before) == 2
+    command(folder)
+    bench_command._print(said, folder)
+    assert capsys.readouterr().out.count(f"\n{SAID}\nThe known order did NOT come out") == 2
 
 
 def test_few_seeds_are_said_to_be_few():

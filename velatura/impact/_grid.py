@@ -22,6 +22,14 @@ method = { name = "none" }         # exactly one: the others are compared with i
 name = "aligned"
 oracle = "aligned"                 # of generated people: somebody else in everybody's place
 
+[[arms]]
+name = "gan"
+method = { name = "gan" }          # without a model: drawn by a network that [gan] trains
+
+[gan]                              # as `velatura impact train-gan` takes it; on train alone
+steps = 2000
+network = { size = 64, width = 16 }
+
 [[order]]                          # what must come out; see ``_compare.Line``
 arm = "aligned"
 of = "original"
@@ -42,13 +50,14 @@ from pydantic import Field
 
 from velatura.config import apply_sets, build, config, plain
 from velatura.errors import BadInput, unknown
-from velatura.impact import _compare, _privacy, anonymize
+from velatura.impact import _compare, _privacy, anonymize, train_gan
 from velatura.impact import people as drawing
 from velatura.impact import train as training
 
-__all__ = ["FEW", "SIZES", "Arm", "Grid", "packaged", "resolve"]
+__all__ = ["FEW", "GAN", "SIZES", "Arm", "Grid", "packaged", "resolve"]
 
 SIZES = ("default", "small")
+GAN = "gan"  # the section, and the folder of its network
 FEW = 3  # seeds, fewer than which say little of noise
 
 
@@ -82,6 +91,11 @@ class Arm:
     method: dict[str, Any] = Field(default_factory=dict)
     regions: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def draws(self) -> bool:
+        """With the network that the bench trains."""
+        return self.method.get("name") == "gan" and not self.method.get("model")
+
     def setup(self, out: Path) -> anonymize.Setup:
         """As ``anonymize`` takes it.
 
@@ -92,7 +106,8 @@ class Arm:
             folder = str(out / "people" / "oracle" / self.oracle)
             method: dict[str, Any] = {"name": "external", "folder": folder}
             return anonymize.setup({"method": method, "regions": {"kind": "frame"}})
-        return anonymize.setup({"method": self.method, "regions": self.regions})
+        model = {"model": str(out / GAN / train_gan.MODEL)} if self.draws else {}
+        return anonymize.setup({"method": {**self.method, **model}, "regions": self.regions})
 
 
 @config
@@ -114,13 +129,15 @@ class Grid:
 
     Attributes:
         train: settings of training but the seed.
-        values: the file, plain.
+        gan: how the network is trained that arms draw with; None where no arm does.
+        values: the file, plain; the network's regions are always there.
     """
 
     cfg: Rest
     train: dict[str, Any]
     arms: tuple[Arm, ...]
     order: tuple[_compare.Line, ...]
+    gan: train_gan.Config | None
     values: dict[str, Any]
 
     @property
@@ -163,6 +180,7 @@ def resolve(values: Mapping[str, Any], sets: Sequence[str] = ()) -> Grid:
     values = apply_sets(values, sets)
     rest = dict(values)
     train = dict(_table(rest.pop("train", {}), "train"))
+    network = rest.pop(GAN, None)
     given = rest.pop("arms", [])
     lines = rest.pop("order", [])
     cfg = build(Rest, rest)
@@ -190,9 +208,51 @@ def resolve(values: Mapping[str, Any], sets: Sequence[str] = ()) -> Grid:
         raise BadInput(
             'arms: expected exactly one with method = { name = "none" }, to compare with.'
         )
+    gan = _gan(network, arms)
+    if gan is not None:
+        values[GAN] = {**_table(network, GAN), "regions": gan.regions}
     order = tuple(build(_compare.Line, one, "order") for one in _tables(lines, "order"))
     _compare.check(order, names, tasks)
-    return Grid(cfg, train, arms, order, plain(values))
+    return Grid(cfg, train, arms, order, gan, plain(values))
+
+
+def _gan(given: Any, arms: Sequence[Arm]) -> train_gan.Config | None:
+    """The network of all arms that draw with the bench's own, and whose regions it learns.
+
+    Args:
+        given: the section; None where there is none.
+
+    Raises:
+        BadInput: a section without such an arm, or the reverse; regions of several kinds.
+    """
+    mine = [arm for arm in arms if arm.draws]
+    if not mine:
+        if given is not None:
+            raise BadInput(
+                'gan: no arm draws with this network; give one method = { name = "gan" } without a '
+                "model, or leave the section out."
+            )
+        return None
+    if given is None:
+        raise BadInput(
+            f"arms: {mine[0].name} needs a network; give the grid a section [gan], which trains "
+            "one, or name a file of yours as method.model."
+        )
+    first, *others = ((arm.name, arm.setup(Path()).cfg.regions) for arm in mine)
+    name, regions = first
+    if regions.kind == "frame":
+        raise BadInput(f"arms: {name}: a network draws faces or bodies, and no whole pictures.")
+    for other, theirs in others:
+        if theirs != regions:
+            raise BadInput(
+                f"arms: {name} and {other} hide other regions, and a grid trains one network; "
+                f"train that of {other} by `velatura impact train-gan`, and name its file as "
+                "method.model."
+            )
+    cfg = build(train_gan.Config, {"regions": plain(regions), **_table(given, GAN)}, GAN)
+    if cfg.regions != regions:
+        raise BadInput(f"gan.regions: they are those of {name}; leave them out.")
+    return cfg
 
 
 def _check_data(data: Data) -> None:

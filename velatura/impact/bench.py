@@ -3,6 +3,7 @@
 See ``_grid`` for the grid file. The folder of a bench:
 
     people/            generated people
+    gan/               a network that draws, see ``train_gan``: of the pictures of train alone
     copies/ARM/        the training set as the arm has it; copies/ARM-val/
     runs/ARM-SEED/     a detector, and what it finds
     attacks/ARM.json   what a fresh network reads of the people in the copy
@@ -23,14 +24,23 @@ from statistics import mean
 from typing import Any
 
 from velatura.config import read_toml
+from velatura.data._people import crowd
 from velatura.errors import BadInput
 from velatura.experiment import locked
-from velatura.impact import _compare, _formats, _pictures, _privacy, anonymize
+from velatura.impact import (
+    _compare,
+    _formats,
+    _pictures,
+    _privacy,
+    _where,
+    anonymize,
+    train_gan,
+)
 from velatura.impact import evaluate as evaluation
 from velatura.impact import people as drawing
 from velatura.impact import train as training
 from velatura.impact._coco import Dataset, parsed
-from velatura.impact._grid import Arm, Grid, packaged, resolve
+from velatura.impact._grid import GAN, Arm, Grid, packaged, resolve
 from velatura.jobs import Event, Job, Pace, tell
 from velatura.jobs import run as run_jobs
 from velatura.training import checkpoint
@@ -39,6 +49,7 @@ __all__ = ["carry_out", "copy_folder", "packaged", "resolve", "state"]
 
 SCHEMA = "velatura-impact-bench/1"
 GRID, JOBS, RESULT = "grid.json", "jobs.json", "bench.json"
+LEARNT = "learnt_from.json"  # in gan/, before it is trained: what it is shown
 ORIGINAL = ""  # in the place of an arm: pictures as they are
 
 
@@ -76,14 +87,40 @@ def _check_originals(train: Dataset, val: Dataset) -> None:
                 f"People are hidden in {data.root}: a bench makes its copies of the original "
                 "pictures, and is tested on such; name those."
             )
+    if both := _in_both(train, val):
+        raise BadInput(
+            f"{both} pictures are in data.train and in data.val, and what is learnt by heart is no "
+            "measure; leave them out of one."
+        )
+
+
+def _in_both(train: Dataset, val: Dataset) -> int:
+    """How many pictures are the same files."""
     known, asked = (
         {(data.root / data.images / entry.name).resolve() for entry in data.entries}
         for data in (train, val)
     )
-    if both := len(known & asked):
+    return len(known & asked)
+
+
+def _check_network(grid: Grid, out: Path) -> None:
+    """Refuse, before anything is made, a network that cannot be trained on the training set.
+
+    Raises:
+        BadInput: too few are in it, or the regions that it asks for are not.
+    """
+    if grid.gan is None:
+        return
+    if grid.cfg.data.people is not None:
+        most = crowd.MOST * grid.cfg.data.people.train
+    else:
+        data = _read(grid, out, "train", grid.gan.regions.categories)
+        _where.resolved(grid.gan.regions, data)
+        most = sum(len(entry.instances) for entry in data.entries)
+    if most < (needed := max(train_gan.FEWEST, grid.gan.batch)):
         raise BadInput(
-            f"{both} pictures are in data.train and in data.val, and what is learnt by heart is no "
-            "measure; leave them out of one."
+            f"gan: at most {most} people are in the training pictures, and a network needs "
+            f"{needed} to learn from; give it more pictures, or a smaller gan.batch."
         )
 
 
@@ -121,6 +158,11 @@ def _private(grid: Grid, out: Path) -> Path | None:
     return Path(data.private) if data.private else out / "people" / drawing.PRIVATE_FILE
 
 
+def _is_trained(out: Path) -> bool:
+    """Whether the network that draws is there, and is the bench's own."""
+    return all((out / GAN / name).is_file() for name in (LEARNT, train_gan.SUMMARY))
+
+
 def _is_copied(folder: Path) -> bool:
     path = folder / anonymize.SUMMARY
     return path.is_file() and not json.loads(path.read_bytes())["images"]["left"]
@@ -136,6 +178,34 @@ def work_people(job: str, out: str, values: dict[str, Any], workers: int) -> Non
         shutil.rmtree(left)
     assert grid.cfg.data.people is not None
     drawing.make(grid.cfg.data.people, folder / "people", workers=workers, progress=_told(job))
+
+
+def work_gan(job: str, out: str, values: dict[str, Any]) -> None:
+    """Train the network that draws, on the training set and nothing else."""
+    grid, folder = resolve(values), Path(out)
+    assert grid.gan is not None
+    data = _read(grid, folder, "train", grid.gan.regions.categories)
+    place, learnt = folder / GAN, folder / GAN / LEARNT
+    if (place / train_gan.SETTINGS).exists() and not learnt.exists():
+        raise BadInput(
+            f"{place} holds a network that this bench did not train, and nobody knows on which "
+            f"pictures; move it, or name its {train_gan.MODEL} as method.model."
+        )
+    val = _read(grid, folder, "val", None)
+    _check_originals(data, val)
+    place.mkdir(exist_ok=True)
+    about = {"split": "train", "pictures": len(data.entries), "of_val": _in_both(data, val)}
+    checkpoint.write_atomically(learnt, json.dumps(about).encode())
+    train_gan.train(
+        grid.gan,
+        data,
+        place,
+        resume=True,
+        workers=1,
+        progress=lambda what, done, total, terms: (
+            tell(job, done, total) if what == "steps" else None
+        ),
+    )
 
 
 def work_copy(job: str, out: str, values: dict[str, Any], arm: str, split: str) -> None:
@@ -207,13 +277,15 @@ def plan(grid: Grid, out: Path, workers: int) -> list[Job]:
         drawn = ("people",)
         mark = out / "people" / drawing.MARK
         add("people", "people", work_people, mark.is_file, workers=workers)
-    copies = [(arm.name, "train") for arm in grid.arms]
-    copies += [(arm.name, "val") for arm in grid.tested_on()]
-    for arm, split in copies:
-        folder = copy_folder(out, arm, split)
+    if grid.gan is not None:  # first, since it is long, and on one core
+        add(GAN, GAN, work_gan, partial(_is_trained, out), drawn)
+    copies = [(arm, "train") for arm in grid.arms]
+    copies += [(arm, "val") for arm in grid.tested_on()]
+    for one, split in copies:
+        folder = copy_folder(out, one.name, split)
         add(
             f"copy {folder.name}", "copy", work_copy, partial(_is_copied, folder),
-            drawn, arm=arm, split=split,
+            (*drawn, *([GAN] if one.draws else [])), arm=one.name, split=split,
         )  # fmt: skip
     for seed in grid.cfg.seeds:
         for one in grid.arms:
@@ -243,7 +315,7 @@ def state(grid: Grid, out: Path) -> dict[str, dict[str, list[str]]]:
     broken = _noted(out)["failed"]
     found: dict[str, dict[str, list[str]]] = {}
     for job in plan(grid, out, 1):
-        arm = str(job.arguments.get("arm", "people"))
+        arm = str(job.arguments.get("arm", job.name))
         kinds = found.setdefault(arm, {"done": [], "failed": [], "left": []})
         kind = "done" if job.done() else "failed" if job.name in broken else "left"
         kinds[kind].append(job.name)
@@ -276,6 +348,7 @@ def carry_out(
     workers = workers or os.cpu_count() or 1
     if grid.cfg.data.people is None:
         _check_originals(*(_read(grid, out, split, None) for split in ("train", "val")))
+    _check_network(grid, out)
     if grid.cfg.data.private:
         _privacy.read_labels(Path(grid.cfg.data.private))
     _claim(grid, out)
@@ -335,6 +408,10 @@ def _claim(grid: Grid, out: Path) -> None:
         for arm in grid.values["arms"]
         if arm["name"] in known and known[arm["name"]] != arm
     ]
+    gan = before.get(GAN)
+    # One that did not get as far as a network may be mended.
+    if gan and grid.values.get(GAN, gan) != gan and (out / GAN / train_gan.SETTINGS).is_file():
+        other.append(GAN)
     if other:
         raise BadInput(
             f"{out} holds a bench of another grid ({', '.join(other)} differ); name another --out. "
@@ -346,9 +423,11 @@ def _merged(grid: Grid, out: Path) -> str:
     """The grid, and every arm that the folder had before: its name is taken."""
     path = out / GRID
     mine = {arm["name"]: arm for arm in grid.values["arms"]}
-    before = parsed(path)["arms"] if path.is_file() else []
-    gone = [arm for arm in before if arm["name"] not in mine]
-    return json.dumps({**grid.values, "arms": [*grid.values["arms"], *gone]}, indent=1)
+    before = parsed(path) if path.is_file() else {"arms": []}
+    gone = [arm for arm in before["arms"] if arm["name"] not in mine]
+    network = {key: before[key] for key in [GAN] if key in before}
+    merged = {**network, **grid.values, "arms": [*grid.values["arms"], *gone]}
+    return json.dumps(merged, indent=1)
 
 
 # The result ----------------------------------------------------------------------------------
@@ -393,6 +472,7 @@ def measured(
         "reference": grid.reference,
         "categories": {key: groups[key] for key in ("hidden", "control")},
         "data": _about(grid, out, every),
+        "gan": _network(grid, out),
         "arms": arms,
         "figures": figures,
         "crossed": _crossed(grid, out, hidden),
@@ -455,6 +535,28 @@ def _arm(
             for seed, one in runs.items()
         ],
         "failed": {name: why for name, why in failed.items() if name in mine},
+    }
+
+
+def _network(grid: Grid, out: Path) -> dict[str, Any] | None:
+    """The network that arms draw with: what it learnt from, for how long, and how far it came.
+
+    None where there is none, or where it was not trained to its end. Crops that cannot be used are
+    counted; names of pictures stay in its folder.
+    """
+    if grid.gan is None or not _is_trained(out):
+        return None
+    said = parsed(out / GAN / train_gan.SUMMARY)
+    crops = {**said["crops"], "failed": len(said["crops"]["failed"])}
+    kept = ("steps", "batch", "seed", "regions", "network", "parameters", "seconds_per_step",
+            "distance", "model", "data")  # fmt: skip
+    return {
+        "arms": [arm.name for arm in grid.arms if arm.draws],
+        "learnt_from": parsed(out / GAN / LEARNT),
+        "crops": crops,
+        # 0 where nothing but the end was left of a run that was stopped: then nobody knows.
+        "seconds": round(said["steps"] * said["seconds_per_step"], 1) or None,
+        **{key: said[key] for key in kept},
     }
 
 

@@ -25,17 +25,21 @@ from typing import Any
 
 from velatura.errors import BadInput
 from velatura.impact._coco import parsed
-from velatura.impact._grid import FEW
+from velatura.impact._grid import FEW, GAN
 from velatura.impact._score import FIGURES
 from velatura.impact.bench import RESULT, copy_folder
+from velatura.impact.train_gan import SAMPLES
 from velatura.report import markdown
 from velatura.report.tables import NONE, value_text
 
-__all__ = ["in_words", "lines", "plain_table", "published", "read", "write_report"]
+__all__ = [
+    "in_words", "lines", "networks", "plain_table", "published", "read", "write_report",
+]  # fmt: skip
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'"
 PICTURES = 4  # generated ones that the page shows of every arm
 SHORT = {"detection": "box", "segmentation": "mask", "keypoints": "keypoint"}
+DRAWN = "generated"  # of the ways of filling holes that distances are of
 SHOWN = ("AP", "AP50", "AP_small", "AP_medium", "AP_large")
 
 
@@ -164,6 +168,47 @@ def in_words(result: Mapping[str, Any]) -> list[str]:
         said.append(
             "L is what one small network reads of the people in the copies, as a share of what it "
             "reads in the original: others may read more."
+        )
+    return said
+
+
+def networks(result: Mapping[str, Any]) -> list[str]:
+    """What drew the people of arms: what it learnt from, and how far that went.
+
+    Distances are those of ``velatura/inpainting/distance.py``, by the kernel, which many crops and
+    few alike do not make larger.
+    """
+    said = []
+    found = result.get(GAN)  # a bench of an earlier version has none
+    if found:
+        crops, known = found["crops"], found["learnt_from"]
+        names = " and ".join(found["arms"])
+        text = (
+            f"{names}: drawn by a network that learnt from "
+            f"{crops['total'] - crops['held_out']} crops of the {known['pictures']} training "
+            f"pictures and {known['of_val'] or 'none'} of val, in {found['steps']} steps"
+            + (f", {found['seconds']:.0f} s" if found["seconds"] else "")
+        )
+        ways = found["distance"]["distance"]
+        far = {way: value_text(value, "kernel", 2)[0] for way, value in ways.items()}
+        if far:
+            others = ", ".join(f"{way} {value}" for way, value in far.items() if way != DRAWN)
+            closer = ways[DRAWN]["kernel"] < ways["grey"]["kernel"]
+            text += (
+                f". Distance to real crops {far[DRAWN]} ({others}; "
+                f"{found['distance']['features']}): {'nearer' if closer else 'NO nearer'} than "
+                "grey holes"
+            )
+        said.append(
+            f"{text}. It is one network for all seeds: what another would have cost, ± does not "
+            "say."
+        )
+    methods = {arm["name"]: arm.get("method", {}) for arm in result["grid"].get("arms", ())}
+    given = [name for name, how in methods.items() if how.get("name") == GAN and how.get("model")]
+    if given:
+        said.append(
+            f"{', '.join(given)}: drawn by a network that was trained elsewhere; whether it saw "
+            "pictures of val, nobody here knows."
         )
     return said
 
@@ -330,8 +375,10 @@ LEGEND = (
 def to_markdown(result: Mapping[str, Any]) -> str:
     """All tables."""
     parts = [f"# {markdown.one_line(result['title'])}", *map(markdown.one_line, in_words(result))]
-    for title, head, rows in tables(result):
+    for at, (title, head, rows) in enumerate(tables(result), 1):
         parts += [f"## {markdown.one_line(title)}", markdown.table(head, rows)]
+        if at == len(result["tasks"]):
+            parts += map(markdown.one_line, networks(result))
     parts.append(LEGEND)
     said, (title, head, rows) = published()
     parts += [f"## {title}", not_the_same(said), markdown.table(head, rows)]
@@ -346,11 +393,13 @@ def page(result: Mapping[str, Any], folder: Path) -> str:
     shown = tables(result)
     count = len(result["tasks"])
     said, other = published()
+    drawn = "".join(f"<p>{escape(sentence)}</p>" for sentence in networks(result))
     sections = [
-        _section("What it costs", _figure(result) + "".join(map(_titled, shown[:count]))
+        _section("What it costs", _figure(result) + "".join(map(_titled, shown[:count])) + drawn
                  + f'<p class="small soft under">{escape(LEGEND)}</p>'),
         *(_section(title, _html((title, head, rows))) for title, head, rows in shown[count:]),
         _pictures(result, folder),
+        _samples(result, folder),
         _section(other[0], f"<p>{escape(not_the_same(said))}</p>{_html(other)}"),
         _section("How it was made", _made(result)),
     ]  # fmt: skip
@@ -370,6 +419,7 @@ def page(result: Mapping[str, Any], folder: Path) -> str:
         ".drawn svg { display: block; width: 100%; height: auto; }\n"
         ".sheet img { width: 128px; height: 128px; object-fit: contain; "
         "image-rendering: pixelated; }\n"
+        ".samples { display: block; width: 100%; max-width: 600px; image-rendering: pixelated; }\n"
         ".card { margin-bottom: 16px; }\n</style>\n</head>\n<body>\n"
         f"<header><h1>{title}</h1>{words}{missing}</header>\n<main>{''.join(sections)}</main>\n"
         "<footer>Written by velatura. This page is complete in itself: it loads nothing and sends "
@@ -474,6 +524,22 @@ def _pictures(result: Mapping[str, Any], folder: Path) -> str:
     return _section("What was trained on", body)
 
 
+def _samples(result: Mapping[str, Any], folder: Path) -> str:
+    """What the network draws, beside real crops; only of people who are nobody."""
+    path = folder / GAN / SAMPLES
+    if not (result["data"]["generated"] and result.get(GAN) and path.is_file()):
+        return ""
+    data = base64.b64encode(path.read_bytes()).decode()
+    return _section(
+        "What the network draws",
+        "<p>Generated people of training pictures that it did not learn from: as they are, with "
+        "their hole, as the network of the last step draws them by three lots, and as the mean of "
+        "its last steps does, which made the copies.</p>"
+        '<img class="samples" alt="Crops beside what is drawn" '
+        f'src="data:image/png;base64,{data}">',
+    )
+
+
 def _made(result: Mapping[str, Any]) -> str:
     """Settings, versions and times."""
     data = result["data"]
@@ -481,6 +547,7 @@ def _made(result: Mapping[str, Any]) -> str:
         "command": result["command"],
         "seeds": ", ".join(map(str, result["seeds"])),
         "training": json.dumps(result["grid"].get("train", {})),
+        **({"network": json.dumps(result["grid"][GAN])} if GAN in result["grid"] else {}),
         "tested on": f"{data['val']['images']['total']} original pictures, fingerprint "
         f"{data['val']['fingerprint']}" if "val" in data else NONE,
         "seconds of all jobs": ", ".join(f"{k} {v:.0f}" for k, v in result["seconds"].items()),

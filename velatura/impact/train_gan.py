@@ -47,9 +47,10 @@ from velatura.training.seed import generator as lots
 from velatura.training.seed import reseed
 from velatura.video import destination
 
-__all__ = ["Config", "game", "train"]
+__all__ = ["MODEL", "SAMPLES", "SETTINGS", "SUMMARY", "Config", "game", "train"]
 
 SCHEMA = "velatura-impact-train-gan/1"
+SETTINGS, SUMMARY, MODEL, SAMPLES = "config.toml", "summary.json", "gan.onnx", "samples.png"
 FEWEST = 8  # crops to train on
 ROWS, TRIES, GAP = 8, 3, 2  # of samples.png: crops, lots, pixels
 
@@ -131,7 +132,7 @@ def train(
     if cfg.features == "efficientnet_lite0":
         distance.network(cfg.features)
     services = loop.fabric(loop.Config(device=cfg.device, precision="32"))
-    settings, product = folder / "config.toml", folder / "summary.json"
+    settings, product = folder / SETTINGS, folder / SUMMARY
     if settings.exists() and not resume:
         raise BadInput(
             f"{folder} holds a run already; continue it with --resume, or name another folder "
@@ -175,7 +176,7 @@ def train(
         mean.settle()
         written = inpainter.write(
             mean,
-            folder / "gan.onnx",
+            folder / MODEL,
             kind=cfg.regions.kind,  # type: ignore[arg-type]
             names=known.names,
             about={"config": cfg.science(), "data": about["data"]},
@@ -269,7 +270,7 @@ def game(cfg: Config, running: loop.Loop, others: Crops) -> tuple[Generator, dic
         running.update(generates, terms, "generator")
         follow(mean, generator, decay(step, cfg.batch, cfg.average))
         if (step + 1) % cfg.save_every == 0 or step + 1 == cfg.steps:
-            _show(running.folder / "samples.png", others, generator, mean)
+            _show(running.folder / SAMPLES, others, generator, mean)
     counts = {"generator": generator, "discriminator": discriminator}
     return mean, {
         name: sum(p.numel() for p in player.parameters()) for name, player in counts.items()

@@ -135,10 +135,10 @@ def _list(states: Mapping[str, Mapping[str, list[str]]], as_json: bool) -> None:
 
 
 def _print(result: Mapping[str, Any], folder: Path) -> None:
-    from velatura.impact.report import in_words, plain_table
+    from velatura.impact.report import in_words, networks, plain_table
 
     typer.echo(plain_table(result))
-    for sentence in in_words(result):
+    for sentence in (*networks(result), *in_words(result)):
         typer.echo(sentence)
     for name, why in result["failed"].items():
         typer.echo(f"FAILED: {name}: {why}", err=True)

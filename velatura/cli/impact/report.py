@@ -36,6 +36,6 @@ def report(
         typer.echo(json.dumps(work.lines(result), indent=1))
         return
     typer.echo(work.plain_table(result))
-    for sentence in work.in_words(result):
+    for sentence in (*work.networks(result), *work.in_words(result)):
         typer.echo(sentence)
     typer.echo(f"{page}, with table.md, table.csv and table.json beside it.")
