@@ -167,9 +167,10 @@ def test_the_grids_of_the_repository_resolve(path: Path, tmp_path: Path):
     assert len(cells) == len(grid.worlds)
     for cell, world in zip(cells, grid.worlds, strict=True):
         learned = [r.run for r in cell.study.rows if sweep.learns(r.run)]
-        assert len(learned) >= 3
-        steps = grid.equal.steps or grid.home(world).method["steps"]
-        assert {run.method.config.steps for run in learned} == {steps}
+        assert len(learned) >= (3 if world is grid.worlds[0] else 1)
+        if not grid.equal.seconds:  # of which steps are timed first
+            steps = grid.equal.steps or grid.home(world).method["steps"]
+            assert {run.method.config.steps for run in learned} == {steps}
         if compares and (not world.rows or "constant" in world.rows):
             assert {"raw", "constant"} <= {row.name for row in cell.study.rows}
 
