@@ -36,8 +36,8 @@ PAGE = ROOT / "docs" / "frontier.md"
 
 HEAD = """# The frontier: a game on coarse flow
 
-Written by `python experiments/make_frontier.py` from `experiments/frontier.toml` and `experiments/records`; no
-number is typed by hand. To measure again:
+Written by `python experiments/make_frontier.py` from `experiments/frontier.toml` and
+`experiments/records`; no number is typed by hand. To measure again:
 
 ```
 velatura sweep experiments/grids/frontier-tuning.toml
@@ -45,11 +45,11 @@ velatura sweep experiments/grids/frontier.toml
 python experiments/make_frontier.py runs/frontier-tuning runs/frontier
 ```
 
-Published methods repaint a picture until an opponent no longer knows it, and a new opponent does. Here
-almost nothing of the picture is let out in the first place: `coarse_flow` tells how each cell of it
-moves, in a few levels, and has no other way through. What a motion still gives away, such as who sways
-how, a small network on top takes away in a game against attackers of several kinds, which is the
-`constrained` method as it stands. Neither is more than a page:
+Published methods repaint a picture until an opponent no longer knows it, and a new opponent does.
+Here almost nothing of the picture is let out in the first place: `coarse_flow` tells how each cell
+of it moves, in a few levels, and has no other way through. What a motion still gives away, such as
+who sways how, a small network on top takes away in a game against attackers of several kinds, which
+is the `constrained` method as it stands. Neither is more than a page:
 [`models/coarse_flow.py`](../velatura/models/coarse_flow.py) and
 [`methods/constrained.py`](../velatura/methods/constrained.py). `flow` is the first part alone, a fixed
 filter without labels and without training.
@@ -59,8 +59,8 @@ seeds with Student's 95 % interval."""
 
 TAIL = """## Threats to validity
 
-- Generated people move before a room that slides; real cameras shake, and real actions are told apart by
-  things and places, of which a flow says nothing. What holds here may not there.
+- Generated people move before a room that slides; real cameras shake, and real actions are told
+  apart by things and places, of which a flow says nothing. What holds here may not there.
 - An attacker who has more clips, more time or another idea may read more. No attacker in this suite
   exceeded what stands above; that is no bound.
 - Two numbers a cell and frame, of a few levels, are still many bits: the game hides what its
