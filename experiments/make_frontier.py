@@ -51,11 +51,11 @@ of it moves, in a few levels, and has no other way through. What a motion still 
 who sways how, a small network on top takes away in a game against attackers of several kinds, which
 is the `constrained` method as it stands. Neither is more than a page:
 [`models/coarse_flow.py`](../velatura/models/coarse_flow.py) and
-[`methods/constrained.py`](../velatura/methods/constrained.py). `flow` is the first part alone, a fixed
-filter without labels and without training.
+[`methods/constrained.py`](../velatura/methods/constrained.py). `flow` is the first part alone, a
+fixed filter without labels and without training.
 
-U and L are shares of raw video, L by the strongest attacker of the [ladder](ladder.md); a mean over
-seeds with Student's 95 % interval."""
+U and L are shares of raw video, L by the strongest attacker of the [ladder](ladder.md); a mean
+over seeds with Student's 95 % interval."""
 
 TAIL = """## Threats to validity
 
@@ -67,8 +67,8 @@ TAIL = """## Threats to validity
   adversaries were told to look for, and a way of moving is a person's own.
 - The adversaries of the game and some attackers are of the same kinds. The ladder has three that no
   training used.
-- The target learns for eight epochs on every row. Two epochs, as in the [comparison](comparison.md),
-  do not teach it to read pictures as strange as these.
+- The target learns for eight epochs on every row. Two, as in the [comparison](comparison.md), do
+  not teach it to read pictures as strange as these.
 """
 
 
