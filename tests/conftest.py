@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,16 @@ def gan_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from inpainting import tiny_gan
 
     return tiny_gan.write(tmp_path_factory.mktemp("inpainter") / "gan.onnx")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Drawn people of a test module, in a folder of its own; one thread, in workers too."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VELATURA_CACHE", str(folder))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield folder
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import time
 import tomllib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,15 +52,6 @@ def study_text() -> str:
         "epochs": 1, "replicates": 100,
     }  # fmt: skip
     return 'title = "Small"\n' + to_toml(values) + ROWS
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VELATURA_CACHE", str(folder))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield folder
 
 
 def carry_out(folder: Path, **more: Any) -> list[Any]:

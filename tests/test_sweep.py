@@ -10,7 +10,7 @@ import signal
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
@@ -296,15 +296,6 @@ def test_what_is_left_is_what_jobs_took():
 
 
 # -------------------------------------------------------------------------------- a real sweep
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VELATURA_CACHE", str(folder))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield folder
 
 
 @pytest.fixture(scope="module")
