@@ -89,7 +89,6 @@ class Missing(Exception):
 
 
 Line = Mapping[str, Any]
-Worlds = Mapping[str, World]
 
 
 def of_row(world: World, name: str) -> dict[str, Any]:
@@ -175,9 +174,7 @@ def volume(line: Line, found: Sequence[World]) -> Verdict:
 
 
 def spread(value: float, inside: tuple[float, float] | None) -> str:
-    if inside is None:
-        return number(value)
-    return f"{number(value)} ({number(inside[0])} to {number(inside[1])})"
+    return with_interval({"value": value, "value_interval": inside}, "value")
 
 
 def excess(line: Line, found: Sequence[World]) -> Verdict:
