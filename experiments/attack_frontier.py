@@ -287,7 +287,8 @@ def person(site: Site) -> Told:
 
 def watched(site: Site) -> Told:
     """Stands before the camera for days: has many more clips of each test person, without a label,
-    and knows which are of one. The mean over them of what the best reader of the grid says."""
+    and knows which are of one. The mean over them of what the best reader of the grid says, of what
+    stays with a person; of the rest, the ensemble's word."""
     stays, own = staying(site.data.train), site.study.base.data
     if own.name != "people":
         raise NotHere(f"{own.name} has no more clips of its test people")
@@ -310,8 +311,9 @@ def watched(site: Site) -> Told:
     network = build(clips.attributes.shape[1])
     network.load_state_dict(dict(best.weights))
     scores = site.look(network, on_grid(site, site.let_out(clips), "told"), window)
-    test = over_person(best.test, site.data.test.groups, stays, scores, clips.groups)
-    return Told(best.val, test)
+    clip_by_clip = site_told(site, "ensemble")
+    groups = site.data.test.groups
+    return Told(best.val, over_person(clip_by_clip.test, groups, stays, scores, clips.groups))
 
 
 def staying(part: ClipSet) -> np.ndarray:
