@@ -9,6 +9,8 @@ this file and stands on the page with its verdict, whatever that is. No number i
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +18,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
+from attack_frontier import ATTACKS, knows
 from make_comparison import (
     RECORDS,
     ROOT,
@@ -31,6 +34,7 @@ from velatura.frontier import hypervolume
 from velatura.metrics import mean_interval
 
 TUNING = "frontier-tuning"
+ATTACKED = "frontier-attacks"  # records of attack_frontier.py, CELL-ROW.json
 PROMISED = ROOT / "experiments" / "frontier.toml"
 PAGE = ROOT / "docs" / "frontier.md"
 
@@ -42,6 +46,7 @@ Written by `python experiments/make_frontier.py` from `experiments/frontier.toml
 ```
 velatura sweep experiments/grids/frontier-tuning.toml
 velatura sweep experiments/grids/frontier.toml
+python experiments/attack_frontier.py runs/frontier/w2-10 --row game --row flow
 python experiments/make_frontier.py runs/frontier-tuning runs/frontier
 ```
 
@@ -63,6 +68,8 @@ TAIL = """## Threats to validity
   apart by things and places, of which a flow says nothing. What holds here may not there.
 - An attacker who has more clips, more time or another idea may read more. No attacker in this suite
   exceeded what stands above; that is no bound.
+- L is of single clips. What is faint in each adds up over many clips of one person, as a camera has
+  them that stands for days: the attacks `person` and `watched` say how fast.
 - Two numbers a cell and frame, of a few levels, are still many bits: the game hides what its
   adversaries were told to look for, and a way of moving is a person's own.
 - The adversaries of the game and some attackers are of the same kinds. The ladder has three that no
@@ -362,21 +369,103 @@ def costs(found: Sequence[World]) -> list[str]:
     return lines if len(lines) > 2 else []
 
 
+# Attacks ----------------------------------------------------------------------------------------
+
+ATTACKS_HEAD = """## Attacks by somebody who did not build it
+
+`experiments/attack_frontier.py` tries what no study of this page has, on rows as they were trained.
+L is against the same raw row as the ladder's, its interval over test people; the attribute is the
+one that the attacker knows best. An attacker with many clips of one person is scored as the others
+are, clip by clip."""
+
+
+def take_attacks(folder: Path, records: Path = RECORDS) -> list[str]:
+    """Copy what was attacked in a sweep's cells; returns the names."""
+    taken = []
+    for path in sorted(folder.glob("*/rows/*/attacks.json")):
+        to = records / f"{folder.resolve().name}-attacks"
+        to.mkdir(parents=True, exist_ok=True)
+        taken.append(f"{path.parents[2].name}-{path.parent.name}")
+        shutil.copyfile(path, to / f"{taken[-1]}.json")
+    return taken
+
+
+def attacked(records: Path) -> list[dict[str, Any]]:
+    """All records of attacks, by cell and row."""
+    return [json.loads(path.read_text()) for path in sorted((records / ATTACKED).glob("*.json"))]
+
+
+def attacks(records: Path) -> list[str]:
+    """A table for each cell and row that was attacked, every attack in it, Markdown."""
+    parts = []
+    for record in attacked(records) or [{"attacks": {}}]:
+        lines = ["| attack | knows | L | strongest on |", "|---|---|---:|---|"]
+        for name in dict.fromkeys([*ATTACKS, *record["attacks"]]):
+            entry, what = record["attacks"].get(name), ""
+            said = "not measured"
+            if entry is not None:
+                said, what = with_interval(entry, "L"), entry["strongest"]
+                what += f", {entry['attributes'][what]['auroc']:.0f} % AUROC"
+            for key, word in (("failed", "failed"), ("not_here", "does not apply")):
+                if why := record.get(key, {}).get(name):
+                    said, what = word, why
+            text = entry["knows"] if entry else knows(name)
+            lines.append(f"| {name} | {text} | {said} | {what} |")
+        if "headline" in record:
+            floor = record["floor"]
+            alone = "" if floor is None else f", the action alone {number(floor)}"
+            parts.append(
+                f"{record['cell']}, row `{record['row']}`: the ladder's strongest, "
+                f"{record['headline']['strongest']}, reads L "
+                f"{with_interval(record['headline'], 'L')}{alone}."
+            )
+        parts.append("\n".join(lines))
+    return parts
+
+
+def broken(records: Path) -> str:
+    """One sentence that names the attacks which read more than the whole ladder, their intervals
+    apart; nothing where none does."""
+    found = []
+    for record in attacked(records):
+        ladder_ = record["headline"]
+        if None in (ladder_["L"], *ladder_["L_interval"]):
+            continue
+        over = {
+            name: one
+            for name, one in record["attacks"].items()
+            if one["L_interval"][0] is not None and one["L_interval"][0] > ladder_["L_interval"][1]
+        }
+        if over:
+            told = ", ".join(
+                f"{name} with L {with_interval(over[name], 'L')}"
+                for name in sorted(over, key=lambda name: -float(over[name]["L"]))
+            )
+            found.append(
+                f"`{record['row']}` in {record['cell']} by {told}, against "
+                f"{with_interval(ladder_, 'L')} of the ladder"
+            )
+    return f"**Broken: {'; '.join(found)}.** See the attacks below." if found else ""
+
+
 def page(records: Path = RECORDS) -> str:
     """The whole page, Markdown."""
     values = promised()
     sweeps = dict.fromkeys({**values["all"], **line}["sweep"] for line in values["lines"])
     found = [world for sweep in (*sweeps, TUNING) for world in worlds(records, sweep)]
-    parts = [HEAD, "## What was promised", "\n".join(verdicts(values, records))]
+    title, text = HEAD.split("\n\n", 1)
+    parts = [title, *filter(None, [broken(records)]), text]
+    parts += ["## What was promised", "\n".join(verdicts(values, records))]
     for world in found:
         parts += ["\n".join(section(world)).strip(), "\n".join(ladder(world))]
         parts += ["\n".join(attributes(world))]
     if rows := costs(found):
         parts += ["## Cost", "\n".join(rows)]
-    return "\n\n".join([*parts, TAIL])
+    return "\n\n".join([*parts, ATTACKS_HEAD, *attacks(records), TAIL])
 
 
 if __name__ == "__main__":
     for folder in sys.argv[1:]:
-        print(f"{folder}: took {', '.join(take(Path(folder))) or 'nothing'}")
+        taken = [*take(Path(folder)), *take_attacks(Path(folder))]
+        print(f"{folder}: took {', '.join(taken) or 'nothing'}")
     PAGE.write_text(page())

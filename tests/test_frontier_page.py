@@ -166,3 +166,80 @@ def test_a_hypervolume_by_hand(script: ModuleType, records: Path):
     # at seed 11: more gives .9 * .9, and ours .05 * .8 beyond it
     assert found[1] == pytest.approx(0.85)
     assert len(found) == 3
+
+
+# -------------------------------------------------------------------------------- attacks
+
+
+def attacked(records: Path, name: str, headline: list[float], **L: list[float]) -> None:
+    """A record of attacks; figures are L and the ends of its interval."""
+
+    def figure(value: float, low: float, high: float) -> dict[str, Any]:
+        return {"L": value, "L_interval": [low, high]}
+
+    cell, _, of = name.rpartition("-")
+    record = {
+        "cell": cell, "row": of, "floor": 0.05, "failed": {"trees": "the tree fell"},
+        "not_here": {"undo": "there is no network"},
+        "headline": {**figure(*headline), "strongest": "knn/0"},
+        "attacks": {
+            key: {**figure(*value), "knows": f"Knows {key}.", "strongest": "gait",
+                  "attributes": {"gait": {"auroc": 91.6}}}
+            for key, value in L.items()
+        },
+    }  # fmt: skip
+    (records / "frontier-attacks").mkdir(exist_ok=True)
+    (records / "frontier-attacks" / f"{name}.json").write_text(json.dumps(record))
+
+
+def test_attacks_stand_in_a_table_and_what_lacks_is_said(script: ModuleType, tmp_path: Path):
+    (empty,) = script.attacks(tmp_path)
+    assert empty.count("| not measured |") == len(script.ATTACKS)
+    attacked(tmp_path, "w2-10-game", [0.3, 0.2, 0.4], cells=[0.35, 0.31, 0.39])
+    head, table = script.attacks(tmp_path)
+    assert head == (
+        "w2-10, row `game`: the ladder's strongest, knn/0, reads L 0.30 (0.20–0.40), the action "
+        "alone 0.05."
+    )
+    lines = table.splitlines()
+    assert "| cells | Knows cells. | 0.35 (0.31–0.39) | gait, 92 % AUROC |" in lines
+    assert any(
+        x.startswith("| trees |") and x.endswith("| failed | the tree fell |") for x in lines
+    )
+    assert any(x.endswith("| does not apply | there is no network |") for x in lines)
+    assert table.count("| not measured |") == len(script.ATTACKS) - 3
+
+
+def test_what_is_broken_stands_at_the_top_and_only_with_intervals_apart(
+    script: ModuleType, tmp_path: Path
+):
+    assert script.broken(tmp_path) == ""
+    # Above in the mean alone; below; and where raw video itself is not read.
+    attacked(tmp_path, "w2-10-flow", [0.3, 0.2, 0.4], cells=[0.45, 0.4, 0.5], trees=[0.1, 0, 0.1])
+    attacked(tmp_path, "w3-10-flow", [None, None, None], cells=[0.9, 0.8, 1.0])  # type: ignore[list-item]
+    assert script.broken(tmp_path) == ""
+    assert "Broken" not in script.page(tmp_path)
+    attacked(
+        tmp_path, "w2-10-game", [0.3, 0.2, 0.4],
+        cells=[0.5, 0.41, 0.6], person=[0.7, 0.6, 0.8], undo=[0.3, 0.2, 0.5],
+    )  # fmt: skip
+    assert script.broken(tmp_path) == (
+        "**Broken: `game` in w2-10 by person with L 0.70 (0.60–0.80), cells with L 0.50 "
+        "(0.41–0.60), against 0.30 (0.20–0.40) of the ladder.** See the attacks below."
+    )
+    page = script.page(tmp_path)
+    title, sentence, *_ = page.split("\n\n")
+    assert title.startswith("# ")
+    assert sentence == script.broken(tmp_path)
+
+
+def test_records_of_attacks_are_taken_from_a_run(script: ModuleType, tmp_path: Path):
+    run, records = tmp_path / "runs" / "frontier", tmp_path / "records"
+    for row_ in ("game", "flow"):
+        (run / "w2-10" / "rows" / row_).mkdir(parents=True)
+        (run / "w2-10" / "rows" / row_ / "attacks.json").write_text(json.dumps({"row": row_}))
+    (run / "w0-10" / "rows" / "raw").mkdir(parents=True)
+    assert script.take_attacks(run, records) == ["w2-10-flow", "w2-10-game"]
+    found = [json.loads(path.read_text()) for path in sorted(records.rglob("*.json"))]
+    assert found == [{"row": "flow"}, {"row": "game"}]
+    assert script.attacked(records) == found
