@@ -68,7 +68,8 @@ def run(anonymizer, count=20, batch=4, write=None, **options):
         )  # fmt: skip
         return done, written
     finally:
-        assert set(threading.enumerate()) == before, "a thread outlived the call"
+        # One of an earlier test may have been on its way out, and be gone now.
+        assert set(threading.enumerate()) <= before, "a thread outlived the call"
         run.written = written
 
 
