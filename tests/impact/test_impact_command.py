@@ -100,7 +100,8 @@ def test_the_list_of_methods(run):
     code, out, _ = run("--list")
     names = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
     assert (code, names) == (
-        0, ["blur", "diffusion", "external", "frame", "gan", "maskout", "none", "pixelate", "removal"],
+        0,
+        ["blur", "diffusion", "external", "frame", "gan", "maskout", "none", "pixelate", "removal"],
     )  # fmt: skip
     assert "pixelate  Each cell of a region in its mean colour.\n" in out
     assert "          settings: method.level, method.cells\n" in out
@@ -131,7 +132,10 @@ def test_the_list_of_methods(run):
             "--data coco --out out --method removal --level high",
             "Unknown key method.level. Known keys: radius.",
         ),
-        ("--data coco --out out --model light", "--model goes with --method frame, gan or diffusion."),
+        (
+            "--data coco --out out --model light",
+            "--model goes with --method frame, gan or diffusion.",
+        ),
         (
             "--data coco --out out --method gan",
             "gan draws with a network of yours: name the file that `velatura impact train-gan` "
