@@ -100,9 +100,15 @@ def test_one_region_is_drawn_without_a_look_at_another():
     """Neither at who is there, nor at what is drawn there; only where it is."""
     image, made = picture(), by_lots()
     other = Region((40, 20, 60, 55), "body", id=9)
-    with_one = made(image, [ONE, other])[10:50, 20:40]
-    np.testing.assert_array_equal(made(image, [ONE, replace(other, id=1)])[10:50, 20:40], with_one)
-    assert (made(image, [ONE])[10:50, 20:40] != with_one).any()
+    both = made(image, [ONE, other])
+    for one, two, rows, columns in (
+        (ONE, replace(other, id=1), slice(10, 50), slice(20, 40)),
+        (replace(ONE, id=1), other, slice(20, 55), slice(44, 60)),  # drawn after the first
+    ):
+        changed = made(image, [one, two])
+        np.testing.assert_array_equal(changed[rows, columns], both[rows, columns])
+        assert (changed != both).any()
+    assert (made(image, [ONE])[10:50, 20:40] != both[10:50, 20:40]).any()
 
 
 def test_what_is_refused_and_whole_pictures_stay_grey():
