@@ -90,8 +90,8 @@ class Diffusion(RegionAnonymizer):
         self, blank: np.ndarray, hidden: np.ndarray, region: Region, seed: int
     ) -> np.ndarray | None:
         """What stands in the place of a region's box, (h, w, 3) uint8; None where it is refused."""
-        cfg = self.cfg
-        there = window(region.box, *blank.shape[:2], cfg.context)
+        cfg, (height, width) = self.cfg, blank.shape[:2]
+        there = window(region.box, height, width, cfg.context)
         drawn = self.painter.draw(
             shrunk(blank, there, cfg.size),
             shrunk(hidden, there, cfg.size),
