@@ -49,6 +49,16 @@ def gan_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_gan.write(tmp_path_factory.mktemp("inpainter") / "gan.onnx")
 
 
+@pytest.fixture(scope="session")
+def diffusion_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An inpainting pipeline of diffusers that nobody trained; tests leave it as it is."""
+    for library in ("transformers", "diffusers"):
+        pytest.importorskip(library, reason="the extra diffusion is not installed")
+    from regions import tiny_diffusion
+
+    return tiny_diffusion.write(tmp_path_factory.mktemp("pipeline") / "tiny")
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Drawn people of a test module, in a folder of its own; one thread, in workers too."""

@@ -16,7 +16,7 @@ PACKAGE = Path(velatura.__file__).parent
 # From the cellar up. A room sees the lines below its own, and neither its own nor those above.
 HOUSE = [
     "errors torchvision_guard",
-    "layout plugins config jobs onnx_file ranks restricted",
+    "diffusers_folder layout plugins config jobs onnx_file ranks restricted",
     "frontier losses metrics regions reidentify transforms video",
     "data models deploy detectors",
     "training",

@@ -7,12 +7,14 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from regions.tiny_diffusion import Lots
 
 from velatura import regions
 from velatura.errors import BadInput
 from velatura.impact.anonymize import methods, setup
 from velatura.regions import Region, RegionAnonymizer, grown, region_seed
 from velatura.regions._crop import covered
+from velatura.regions.diffusion import Config, Diffusion
 
 HEIGHT, WIDTH = 60, 80
 LEVELS = ("low", "medium", "high")
@@ -20,6 +22,7 @@ LEVELS = ("low", "medium", "high")
 # What is drawn depends on what it hides. Adding a file to velatura/regions asks for a line here.
 READS = {
     "blur": True,
+    "diffusion": False,
     "external": True,  # of a tool that nobody knows
     "frame": True,
     "gan": False,
@@ -37,6 +40,8 @@ CASES = [
     ("external", {}),
     ("gan", {}),
     ("gan", {"histogram": True}),
+    ("diffusion", {}),  # by lots, where its library is not installed
+    ("diffusion", {"size": 32, "steps": 2}),
     ("none", {}),
 ]
 IDS = [f"{name} {' '.join(map(str, values.values()))}".strip() for name, values in CASES]
@@ -78,6 +83,10 @@ def made(tmp_path, request) -> RegionAnonymizer:
     if name == "external":
         Image.fromarray(255 - picture()).save(tmp_path / "a.png")
         values = {"folder": str(tmp_path)}
+    if name == "diffusion" and not values:
+        return Diffusion(Lots(), Config(size=32))
+    if name == "diffusion":
+        values = {**values, "model": str(request.getfixturevalue("diffusion_folder"))}
     if name == "gan":
         values = {**values, "model": str(request.getfixturevalue("gan_file"))}
     return setup({"method": {"name": name, **values}}).anonymizer()
@@ -155,7 +164,8 @@ def some(lot: np.random.Generator, height: int, width: int) -> list[Region]:
     indirect=True,
 )
 def test_pictures_and_regions_of_any_size(made):
-    for seed in range(30):
+    takes_long = made.name == "diffusion" and made.painter.name != "Lots"
+    for seed in range(4 if takes_long else 30):
         lot = np.random.default_rng(seed)
         height, width = (1 if lot.random() < 0.1 else int(lot.integers(1, 70)) for _ in range(2))
         image, found = lot.integers(0, 256, (height, width, 3), np.uint8), some(lot, height, width)

@@ -204,8 +204,8 @@ def arms(*more: dict[str, Any]) -> list[dict[str, Any]]:
          "arms: 'maskout' becomes a folder; give each arm a name of its own, of letters, digits, "
          ". _ -"),
         ({"arms": arms({"name": "b", "method": {"name": "blurr"}})},
-         "No method named 'blurr'. Did you mean 'blur'? Available: blur, external, frame, gan, "
-         "maskout, none, pixelate, removal."),
+         "No method named 'blurr'. Did you mean 'blur'? Available: blur, diffusion, external, "
+         "frame, gan, maskout, none, pixelate, removal."),
         ({"arms": arms({"name": "b", "oracle": "aligned"})},
          "arms: b has an oracle, and only data.people have one."),
         ({"arms": arms({"name": "b", "oracle": "aligned", "method": {"name": "blur"}})},

@@ -100,10 +100,12 @@ def test_the_list_of_methods(run):
     code, out, _ = run("--list")
     names = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
     assert (code, names) == (
-        0, ["blur", "external", "frame", "gan", "maskout", "none", "pixelate", "removal"],
+        0,
+        ["blur", "diffusion", "external", "frame", "gan", "maskout", "none", "pixelate", "removal"],
     )  # fmt: skip
     assert "pixelate  Each cell of a region in its mean colour.\n" in out
     assert "          settings: method.level, method.cells\n" in out
+    assert "diffusion Somebody else is drawn, by an inpainting pipeline of diffusers" in out
     assert "gan       Somebody else is drawn, by a network that you trained on crops" in out
 
 
@@ -119,8 +121,8 @@ def test_the_list_of_methods(run):
         ),
         (
             "--data coco --out out --method blurr",
-            "No method named 'blurr'. Did you mean 'blur'? Available: blur, external, frame, "
-            "gan, maskout, none, pixelate, removal.",
+            "No method named 'blurr'. Did you mean 'blur'? Available: blur, diffusion, "
+            "external, frame, gan, maskout, none, pixelate, removal.",
         ),
         (
             "--data coco --out out --region hand",
@@ -130,11 +132,19 @@ def test_the_list_of_methods(run):
             "--data coco --out out --method removal --level high",
             "Unknown key method.level. Known keys: radius.",
         ),
-        ("--data coco --out out --model light", "--model goes with --method frame or gan."),
+        (
+            "--data coco --out out --model light",
+            "--model goes with --method frame, gan or diffusion.",
+        ),
         (
             "--data coco --out out --method gan",
             "gan draws with a network of yours: name the file that `velatura impact train-gan` "
             "wrote, as method.model or by --model.",
+        ),
+        (
+            "--data coco --out out --method diffusion",
+            "diffusion draws with an inpainting pipeline of yours: name its folder, as "
+            "method.model or by --model.",
         ),
         ("--data coco --out out --external x", "--external goes with --method external."),
         (
@@ -171,8 +181,8 @@ def test_the_commands_of_the_page_run(run, tmp_path, monkeypatch, root):
     (people / "annotations/tiny_train.json").rename(people / "annotations/crowdpose_train.json")
     room.make(room.Config(train=2, val=1, size=48), Path("people"))
     lines = re.findall(r"^velatura impact anonymize (.*)$", page, re.M)
-    # Those that want a network are in test_train_gan.py.
-    lines = [line for line in lines if "--method gan" not in line]
+    # Those that want a network are in test_train_gan.py and test_impact_diffusion.py.
+    lines = [line for line in lines if not re.search("--method (gan|diffusion)", line)]
     assert len(lines) == 15
     for line in lines:
         # Where a set has two files, both are there; else one, so that none need be named.

@@ -71,7 +71,7 @@ class Counts:
 def fills() -> list[str]:
     """What a region can be filled with: the four of this file, and velatura/regions but for what
     wants a file of its own."""
-    return [*FILLS, *sorted(set(shared.names()) - {*FILLS, "gan"})]
+    return [*FILLS, *sorted(set(shared.names()) - {*FILLS, "diffusion", "gan"})]
 
 
 class Regions(Anonymizer):

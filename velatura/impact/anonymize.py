@@ -49,6 +49,7 @@ FORMS = {
     ".tiff": "TIFF",
 }  # fmt: skip
 LIBRARIES = ("velatura", "numpy", "pillow", "opencv-python-headless", "pycocotools", "onnxruntime")
+DRAWING = ("diffusers", "torch", "transformers")  # of the method diffusion alone
 NONE = "method none"
 UNCHANGED = "left as they were by the other tool"
 TOLD = 20  # images that failed, in the summary
@@ -122,7 +123,7 @@ def anonymize(
     Args:
         data: what ``_formats.read`` found.
         out: a new folder, or one that the same settings have begun.
-        workers: processes; 0 is one per core.
+        workers: processes; 0 is one per core, or as many as the method likes.
         limit: only so many images, the first; 0 is all.
         progress: called with images done and in all.
 
@@ -136,6 +137,7 @@ def anonymize(
     how = _fitted(how, data)
     boxes = _boxes(how.cfg.regions)
     made_of = _made_of(how, data)
+    workers = workers or how.anonymizer().workers
     with _claimed(out, data, {**how.values(), "made_of": made_of}) as journal:
         with suppress(FileNotFoundError):
             (out / SUMMARY).unlink()  # until it is true again, the copy is not finished
@@ -156,7 +158,7 @@ def anonymize(
         **how.values(),
         "made_of": made_of,
         "anonymizer": how.anonymizer().describe(),
-        "versions": installed(LIBRARIES),
+        "versions": installed((*LIBRARIES, *(DRAWING if how.name == "diffusion" else ()))),
         **_counts(lines(manifest), data, _unlisted(data)),
     }
     _write(out / SUMMARY, json.dumps(summary, indent=2).encode() + b"\n")
@@ -211,8 +213,11 @@ def _made_of(how: Setup, data: Dataset) -> list[str]:
         found.append(f"boxes: {_digest(Path(where.boxes))}")
     if where.source == "detector" and how.name != "none":
         found.append(f"detector: {_where.detector(where).digest}")
-    if how.name in ("frame", "gan"):
-        found.append(f"network: {how.anonymizer().describe()['network']['digest']}")
+    if how.name in ("frame", "gan", "diffusion"):
+        network = how.anonymizer().describe()["network"]
+        found.append(f"network: {network['digest']}")
+        if how.name == "diffusion":  # other devices draw other bits
+            found.append(f"drawn on: {network['device']} in {network['dtype']}")
     return found
 
 

@@ -25,11 +25,13 @@ class RegionAnonymizer:
             construction nothing of them can come back.
         reach: how far beyond a region's edge it wants to hide, as a share of the square root of
             the box's area; whoever finds the regions adds it to what they grow by.
+        workers: processes that draw side by side unless somebody says how many; 0 is one per core.
     """
 
     name: str = ""
     reads_region: bool = True
     reach: float = 0.0
+    workers: int = 0
 
     def __call__(
         self, image: np.ndarray, regions: Sequence[Region], *, seed: int = 0, picture: str = ""

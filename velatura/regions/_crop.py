@@ -1,8 +1,9 @@
 """What an inpainting network is shown of a region: a square of the picture around it, made small.
 
-The square is 1.3 times as wide as the longer side of the region's box, and at most as the picture's
-shorter side, unless the box is longer. It is moved into the picture where it can be; elsewhere the
-picture's edge is repeated. Shapes keep their proportions: a body has more of what is beside it.
+The square is 1.3 times as wide as the longer side of the region's box, unless more or less is asked
+for, and at most as the picture's shorter side, unless the box is longer. It is moved into the
+picture where it can be; elsewhere the picture's edge is repeated. Shapes keep their proportions: a
+body has more of what is beside it.
 """
 
 from __future__ import annotations
@@ -28,11 +29,15 @@ class Window(NamedTuple):
     side: int
 
 
-def window(box: Box, height: int, width: int) -> Window:
-    """The square around a box of a picture."""
+def window(box: Box, height: int, width: int, context: float = CONTEXT) -> Window:
+    """The square around a box of a picture.
+
+    Args:
+        context: what is shown beside the box, as a share of its longer side.
+    """
     x0, y0, x1, y1 = box
     longer = max(x1 - x0, y1 - y0)
-    side = max(longer + 2, round((1 + CONTEXT) * longer))
+    side = max(longer + 2, round((1 + context) * longer))
     side = max(longer, min(side, height, width))
 
     def begin(low: int, high: int, length: int) -> int:

@@ -25,7 +25,8 @@ def anonymize(
     method: Annotated[
         str,
         typer.Option(
-            help="blur, pixelate, maskout, removal, gan, frame, external or none: see --list."
+            help="blur, pixelate, maskout, removal, gan, diffusion, frame, external or none: see "
+            "--list."
         ),
     ] = "blur",
     region: Annotated[str, typer.Option(help="body, face or frame.")] = "body",
@@ -46,7 +47,8 @@ def anonymize(
     model: Annotated[
         str,
         typer.Option(
-            help="frame: a packaged model, a mode or an .onnx file; gan: what train-gan wrote."
+            help="frame: a packaged model, a mode or an .onnx file; gan: what train-gan wrote; "
+            "diffusion: a folder."
         ),
     ] = "",
     sets: Annotated[
@@ -54,7 +56,9 @@ def anonymize(
         typer.Option("--set", help="Any other setting, such as regions.dilate=0.1."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of whatever is drawn by lot.")] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes; 0: one per core, for diffusion one.")
+    ] = 0,
     limit: Annotated[int, typer.Option(min=0, help="Only so many images; 0 is all.")] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read every image, count, and write no copy.")
@@ -151,8 +155,8 @@ def _values(
     """What the options say, as a file of settings would."""
     if external is not None and method != "external":
         raise BadInput("--external goes with --method external.")
-    if model and method not in ("frame", "gan"):
-        raise BadInput("--model goes with --method frame or gan.")
+    if model and method not in ("frame", "gan", "diffusion"):
+        raise BadInput("--model goes with --method frame, gan or diffusion.")
     values: dict[str, Any] = {"method": {"name": method}, "regions": {"kind": region}, "seed": seed}
     if level:
         values["method"]["level"] = level
