@@ -46,7 +46,7 @@ def seconds(result: dict[str, Any]) -> str:
     """How long it took, in words."""
     spent = sum(result["seconds"].values())
     return (
-        f"Its processes took {spent / 3600:.1f} hours: "
+        f"Its processes took {spent / 3600:.1f} hours by the clock: "
         + ", ".join(f"{name} {value / 60:.0f} min" for name, value in result["seconds"].items())
         + "."
     )
