@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -25,24 +23,13 @@ from velatura.protocols._fresh import Examination
 from velatura.study.summary import _floor, read_scores
 from velatura.training import checkpoint
 
-FOLDER = Path(__file__).parents[1] / "experiments"
 FLOW = {"cells": 8, "levels": 15, "noise": 0.03, "reach": 1.0}
 GAME = {"name": "constrained", "steps": 2, "adversaries": ["clip_cnn"], "restart_every": 0}
 
 
 @pytest.fixture(scope="module")
-def script() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(FOLDER))
-    try:
-        path = FOLDER / "attack_frontier.py"
-        spec = importlib.util.spec_from_file_location("attack_frontier", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        yield module
-    finally:
-        sys.path.remove(str(FOLDER))
+def script(experiment: Callable[[str], ModuleType]) -> ModuleType:
+    return experiment("attack_frontier")
 
 
 @pytest.fixture(scope="module")

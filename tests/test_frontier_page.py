@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,18 +15,8 @@ SEEDS = [10, 11, 12]
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    folder = ROOT / "experiments"
-    sys.path.insert(0, str(folder))
-    try:
-        spec = importlib.util.spec_from_file_location("make_frontier", folder / "make_frontier.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(folder))
-    return module
+def script(experiment: Callable[[str], ModuleType]) -> ModuleType:
+    return experiment("make_frontier")
 
 
 def test_the_page_is_the_records(script: ModuleType):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -11,18 +10,10 @@ import pytest
 from velatura import Anonymizer
 from velatura.deploy.anonymizer import DEFAULT, names
 
-ROOT = Path(__file__).parents[1]
-
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    path = ROOT / "experiments" / "make_model_card.py"
-    spec = importlib.util.spec_from_file_location("make_model_card", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(experiment: Callable[[str], ModuleType]) -> ModuleType:
+    return experiment("make_model_card")
 
 
 def test_its_tables_are_the_records(script: ModuleType):
