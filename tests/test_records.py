@@ -207,9 +207,8 @@ def test_a_filter_that_hides_everything_and_costs_nothing_would_be_seen():
 def test_the_action_is_a_motion_and_not_a_pose():
     """One frame shown throughout; chance is 10."""
     named = {row["name"]: row for row in guards()["rows"]}
-    if "single_frame" in named:  # came later than the record
-        assert named["single_frame"]["top1"] <= named["raw"]["top1"] - 25
-        assert named["single_frame"]["U"] <= 0.7
+    assert named["single_frame"]["top1"] <= named["raw"]["top1"] - 25
+    assert named["single_frame"]["U"] <= 0.7
 
 
 def test_no_fixed_filter_solves_the_world_and_grey_is_one():
@@ -218,14 +217,16 @@ def test_no_fixed_filter_solves_the_world_and_grey_is_one():
     study = resolve_study(read_toml(ROOT / "experiments/runs/world-guards.toml"))
     now = json.loads(json.dumps(study.values()))
     named = {row["name"]: row for row in found["rows"]}
-    now["rows"] = [row for row in now["rows"] if row["name"] in named]
     assert {k: v for k, v in now.items() if k not in SERVICES} == {
         k: v for k, v in found["config"].items() if k not in SERVICES
     }
-    for name in {"grey", "pixelate", *FILTERS} & set(named):
+    for name in {"grey", "pixelate", *FILTERS}:
         assert guarded(named[name], named["raw"])
     said = (ROOT / "docs/people.md").read_text()
     assert f"grey (U {named['grey']['U']:.2f}, L {named['grey']['L']:.2f})" in said
-    # Measured at another commit, the rows that both have agree with the demo's to the last digit.
-    for name in ("raw", "constant", *FILTERS):
-        assert (named[name]["U"], named[name]["L"]) == (rows(0)[name]["U"], rows(0)[name]["L"])
+    # The demo's records are of earlier code, whose draws were others: intervals meet, digits do not.
+    for name in FILTERS:
+        for key in ("U_interval", "L_interval"):
+            (low, high), (least, most) = named[name][key], rows(0)[name][key]
+            assert low <= most, (name, key)
+            assert least <= high, (name, key)
