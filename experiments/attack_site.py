@@ -92,7 +92,7 @@ class Site:
     @cached_property
     def anonymizer(self) -> nn.Module:
         """The row's, frozen."""
-        found: nn.Module = work._anonymizer(self.study, self.folder, self.row)
+        found: nn.Module = work.anonymizer_of(self.study, self.folder, self.row)
         return found
 
     @property
@@ -136,7 +136,7 @@ class Site:
         if path.exists():
             return open_release(path, part)
         found = release(anonymizer or self.anonymizer, part, path, self.fabric)
-        return work._coded(found, path, self.study, self.row)
+        return work.as_coded(found, path, self.study, self.row)
 
     def derived(
         self, part: ClipSet, name: str, shape: tuple[int, ...], change: Callable[[], Any]
@@ -155,7 +155,7 @@ class Site:
     def prepared(self, released: Splits) -> Splits:
         """As examiners prepare a release."""
         known, cfg = statistics(released.train), self.study.evaluation
-        return Splits(*(work._standardised(part, known, cfg) for part in released))
+        return Splits(*(work.as_seen(part, known, cfg) for part in released))
 
     # Who looks
 
@@ -167,7 +167,7 @@ class Site:
         start = None
         if cfg.start == "raw":
             start = checkpoint.load(start_path(self.folder, "attributes", name))[0]["network"]
-        return work._builder("attributes", name, cfg), start
+        return work.builder("attributes", name, cfg), start
 
     def learn(
         self,

@@ -224,7 +224,7 @@ def test_no_fixed_filter_solves_the_world_and_grey_is_one():
         assert guarded(named[name], named["raw"])
     said = (ROOT / "docs/people.md").read_text()
     assert f"grey (U {named['grey']['U']:.2f}, L {named['grey']['L']:.2f})" in said
-    # The demo's records are of earlier code, whose draws were others: intervals meet, digits do not.
+    # The demo's records are of earlier code with other draws: intervals meet, digits do not.
     for name in FILTERS:
         for key in ("U_interval", "L_interval"):
             (low, high), (least, most) = named[name][key], rows(0)[name][key]

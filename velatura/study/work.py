@@ -59,7 +59,8 @@ def _examiner_seed(study: Study, seed: int) -> int:
     return 100 * study.base.seed + seed
 
 
-def _builder(labels: Labels, network: str, cfg: Evaluation) -> Callable[[int], Any]:
+def builder(labels: Labels, network: str, cfg: Evaluation) -> Callable[[int], Any]:
+    """What makes a target or an attacker, given how many answers it has."""
     protocol = action if labels == "actions" else privacy
     return partial(protocol.network, network, settings=cfg.networks.get(network))
 
@@ -92,7 +93,7 @@ def work_start(job: str, folder: str, labels: Labels, network: str) -> None:
     settings = dataclasses.replace(cfg.learning(labels), epochs=cfg.start_epochs)
     found = examine(
         _seen(Path(folder), RAW, data.of(labels), cfg), labels,
-        _builder(labels, network, cfg), None, settings, cfg, study.base.batches,
+        builder(labels, network, cfg), None, settings, cfg, study.base.batches,
         _examiner_seed(study, START), fabric, _told(job), learner(labels, network),
     )  # fmt: skip
     path = start_path(Path(folder), labels, network)
@@ -122,7 +123,7 @@ def work_release(job: str, folder: str, row: str) -> None:
     out = Path(folder) / "rows" / row
     out.mkdir(parents=True, exist_ok=True)
     (out / "release.json").unlink(missing_ok=True)  # it says that all of them are there
-    anonymizer, released = _anonymizer(study, Path(folder), row), []
+    anonymizer, released = anonymizer_of(study, Path(folder), row), []
     figures: dict[str, Any] = {}
     for i, part in enumerate(data.parts):
         path = out / release_name(part.name)
@@ -130,7 +131,7 @@ def work_release(job: str, folder: str, row: str) -> None:
         if part is data.clips.test:  # what the anonymizer changed, not what a codec does
             changes = (_rms_change(part.video(k), let_out.video(k)) for k in range(len(part)))
             figures["rms"] = list(changes)
-        released.append(_coded(let_out, path, study, row))
+        released.append(as_coded(let_out, path, study, row))
         tell(job, i + 1, len(data.parts))
     seen = released[2]
     for part in released:
@@ -145,7 +146,7 @@ def work_release(job: str, folder: str, row: str) -> None:
     checkpoint.write_atomically(out / "release.json", json.dumps(figures).encode())
 
 
-def _anonymizer(study: Study, folder: Path, row: str) -> Any:
+def anonymizer_of(study: Study, folder: Path, row: str) -> Any:
     """A row's anonymizer, frozen."""
     made = study.row(row)
     if learns(made.run):
@@ -153,7 +154,7 @@ def _anonymizer(study: Study, folder: Path, row: str) -> Any:
     return build_anonymizer(made.run)
 
 
-def _coded(released: ClipSet, path: Path, study: Study, row: str) -> ClipSet:
+def as_coded(released: ClipSet, path: Path, study: Study, row: str) -> ClipSet:
     """A release as it comes out of the codec, in its place; out of none, as it is."""
     through = study.row(row).coded or study.evaluation
     return coded(released, path, through.codec, through.crf) if through.codec else released
@@ -193,7 +194,7 @@ def work_examine(
     if scratch:  # as long as the others learnt raw video
         settings = dataclasses.replace(settings, epochs=cfg.start_epochs)
     found = examine(
-        _seen(Path(folder), row, splits, cfg), labels, _builder(labels, network, cfg), start,
+        _seen(Path(folder), row, splits, cfg), labels, builder(labels, network, cfg), start,
         settings, cfg, study.base.batches, _examiner_seed(study, seed), fabric, _told(job),
         learner(labels, network),
     )  # fmt: skip
@@ -208,7 +209,7 @@ def _raw_trained(
 ) -> Any:
     """Scores of the examiner that was trained on raw video, as it is."""
     cfg, window = study.evaluation, study.base.batches
-    fixed = _builder(labels, network, cfg)(len(test.label_names(labels)))
+    fixed = builder(labels, network, cfg)(len(test.label_names(labels)))
     fixed.load_state_dict(checkpoint.load(start_path(folder, labels, network))[0]["network"])
     scores = fit.predict(fixed.to(fabric.device), test, labels, window, fabric, mirror=cfg.mirror)
     return _tensor(scores)
@@ -230,9 +231,9 @@ def work_curve(job: str, folder: str, row: str, share: float, stretch: float) ->
         seen = _seen(root, row, splits, cfg)
         if share > 1:
             train = _more(study, share).train
-            released = release(_anonymizer(study, root, row), train, more, fabric)
-            released = _coded(released, more, study, row)
-            seen = seen._replace(train=_standardised(released, statistics(released), cfg))
+            released = release(anonymizer_of(study, root, row), train, more, fabric)
+            released = as_coded(released, more, study, row)
+            seen = seen._replace(train=as_seen(released, statistics(released), cfg))
         elif share < 1:
             seen = seen._replace(train=_some(seen.train, share))
         start = None
@@ -241,7 +242,7 @@ def work_curve(job: str, folder: str, row: str, share: float, stretch: float) ->
         settings = cfg.learning("attributes")
         settings = dataclasses.replace(settings, epochs=max(round(stretch * settings.epochs), 1))
         found = examine(
-            seen, "attributes", _builder("attributes", network, cfg), start, settings, cfg,
+            seen, "attributes", builder("attributes", network, cfg), start, settings, cfg,
             study.base.batches, _examiner_seed(study, seed), fabric, _told(job),
             learner("attributes", network),
         )  # fmt: skip
@@ -265,7 +266,7 @@ def work_invert(job: str, folder: str, row: str) -> None:
     )
     out = root / "rows" / row
     test = inversion.recover(inverter, seen.test, out / RECOVERED, window, fabric)
-    as_raw = _standardised(test, _known(root, RAW, splits.test), cfg)
+    as_raw = as_seen(test, _known(root, RAW, splits.test), cfg)
     state = {
         network: _raw_trained(study, root, "attributes", network, as_raw, fabric)
         for network in cfg.attackers
@@ -300,7 +301,7 @@ def work_identity(job: str, folder: str, row: str) -> None:
     recovered = None
     if cfg.inversion is not None and data.bearers is splits:
         test = open_release(out / RECOVERED, splits.test)
-        recovered = _standardised(test, _known(root, RAW, splits.test), cfg)
+        recovered = as_seen(test, _known(root, RAW, splits.test), cfg)
     found = identity.identify(
         raw, _seen(root, row, splits, cfg), fit.prepare(knows, fabric.device), study.base.batches,
         _examiner_seed(study, cfg.seeds[0]), fabric, settings, recovered, _told(job),
@@ -310,7 +311,7 @@ def work_identity(job: str, folder: str, row: str) -> None:
 
 def _raw(folder: Path, splits: Splits, cfg: Evaluation) -> Splits:
     """Raw video as who knows it well prepares it."""
-    return Splits(*(_standardised(part, _known(folder, RAW, part), cfg) for part in splits))
+    return Splits(*(as_seen(part, _known(folder, RAW, part), cfg) for part in splits))
 
 
 def _some(train: ClipSet, share: float) -> ClipSet:
@@ -339,7 +340,7 @@ def _as_raw(folder: Path, row: str, test: ClipSet, cfg: Evaluation) -> ClipSet:
 
 def _prepared(folder: Path, row: str, known_of: str, part: ClipSet, cfg: Evaluation) -> ClipSet:
     released = open_release(folder / "rows" / row / release_name(part.name), part)
-    return _standardised(released, _known(folder, known_of, part), cfg)
+    return as_seen(released, _known(folder, known_of, part), cfg)
 
 
 def _known(folder: Path, row: str, part: ClipSet) -> Statistics:
@@ -349,7 +350,8 @@ def _known(folder: Path, row: str, part: ClipSet) -> Statistics:
         return Statistics(file["mean"], file["deviation"])
 
 
-def _standardised(released: ClipSet, known: Statistics, cfg: Evaluation) -> ClipSet:
+def as_seen(released: ClipSet, known: Statistics, cfg: Evaluation) -> ClipSet:
+    """A release as its examiners see it: standardised, each pixel by itself, or as it is."""
     if not cfg.standardise:
         return released
     seen = Standardised(released.frames, known)
