@@ -354,17 +354,14 @@ def does_not_work(world: World) -> list[str]:
     ]
 
 
-def section(world: World) -> list[str]:
-    """One world: what was measured, the table, and what it says."""
+def measured_on(world: World) -> str:
+    """Data, seeds, networks, commits and hours of a world."""
     first = world.summaries[0]
     data, examined = first["data"], first["config"]["evaluation"]
     seeds = ", ".join(str(summary["seed"]) for summary in world.summaries)
     hours = sum(summary["seconds"].get("total", 0) for summary in world.summaries) / 3600
     commits = dict.fromkeys(summary["versions"]["commit"] for summary in world.summaries)
-    wrong = does_not_work(world)
-    return [
-        f"## {world.name}: {first['title'].partition(':')[0]}",
-        "",
+    return (
         f"{first['dataset']}: {data['train']} clips to train on, {data['val']} to select, "
         f"{data['test']} to test, from {data['test_people']} people or films of their own. Seeds "
         f"{seeds}. Fresh targets: {', '.join(examined['targets'])}; fresh attackers: "
@@ -372,7 +369,17 @@ def section(world: World) -> list[str]:
         f"seed{'s' * (len(examined['seeds']) > 1)} of each, "
         f"{examined['epochs']} epochs on each release. Measured at "
         f"{', '.join(commits) or 'no commit'} with torch {first['versions']['torch']} in "
-        f"{hours:.1f} hours.",
+        f"{hours:.1f} hours."
+    )
+
+
+def section(world: World) -> list[str]:
+    """One world: what was measured, the table, and what it says."""
+    wrong = does_not_work(world)
+    return [
+        f"## {world.name}: {world.summaries[0]['title'].partition(':')[0]}",
+        "",
+        measured_on(world),
         "",
         *table(world),
         "",

@@ -29,6 +29,7 @@ from make_comparison import (
     with_interval,
     worlds,
 )
+from make_ladder import attributes, rungs
 
 from velatura.frontier import hypervolume
 from velatura.metrics import mean_interval
@@ -325,34 +326,6 @@ def verdicts(values: Mapping[str, Any], records: Path) -> list[str]:
     return lines
 
 
-RUNGS = ("A1p", "A2", "A3", "A4", "A5")
-
-
-def ladder(world: World) -> list[str]:
-    """L at each rung, the mean over seeds, Markdown."""
-    lines = [f"| {world.name} | {' | '.join(RUNGS)} |", "|---|" + "---:|" * len(RUNGS)]
-    for row in world.rows:
-        found = [
-            {rung["rung"]: rung["L"] for rung in one.get("rungs", [])} for one in row["single"]
-        ]
-        cells = [
-            number(mean(values)) if (values := [one[r] for one in found if r in one]) else "—"
-            for r in RUNGS
-        ]
-        lines.append(f"| {row['name']} | {' | '.join(cells)} |")
-    return lines
-
-
-def attributes(world: World) -> list[str]:
-    """AUROC of the strongest attacker for each attribute, the mean over seeds, Markdown."""
-    names = list(world.summaries[0]["rows"][0]["attributes"])
-    lines = [f"| {world.name} | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
-    for row in world.rows:
-        values = [mean(one["attributes"][n]["auroc"] for one in row["single"]) for n in names]
-        lines.append(f"| {row['name']} | {' | '.join(f'{v:.0f}' for v in values)} |")
-    return lines
-
-
 def costs(found: Sequence[World]) -> list[str]:
     """Seconds a step of learned rows, Markdown."""
     lines = ["| row | world | steps | seconds a step |", "|---|---|---:|---:|"]
@@ -457,8 +430,8 @@ def page(records: Path = RECORDS) -> str:
     parts = [title, *filter(None, [broken(records)]), text]
     parts += ["## What was promised", "\n".join(verdicts(values, records))]
     for world in found:
-        parts += ["\n".join(section(world)).strip(), "\n".join(ladder(world))]
-        parts += ["\n".join(attributes(world))]
+        parts += ["\n".join(section(world)).strip()]
+        parts += ["\n".join(table(world)) for table in (rungs, attributes)]
     if rows := costs(found):
         parts += ["## Cost", "\n".join(rows)]
     return "\n\n".join([*parts, ATTACKS_HEAD, *attacks(records), TAIL])

@@ -1,0 +1,288 @@
+"""Write docs/ladder-people.md: who reads what of generated people, knowing what.
+
+python experiments/make_ladder.py                # the page, from experiments/records
+python experiments/make_ladder.py runs/ladder    # first take a sweep's records from there
+
+Every number and every sentence behind the head is computed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from make_comparison import (
+    RECORDS,
+    ROOT,
+    World,
+    failures,
+    measured_on,
+    number,
+    strongest,
+    take,
+    with_interval,
+    worlds,
+)
+
+from velatura.metrics import mean_interval
+
+SWEEP = "ladder"
+PAGE = ROOT / "docs" / "ladder-people.md"
+RUNGS = ("A1p", "A2", "A3", "A4", "A5")
+GALLERIES = ("raw_to_anon", "anon_to_anon", "recovered_to_raw")
+FAR = "0.01"
+CLEARLY = 0.1  # of L
+
+HEAD = """# The ladder, measured on generated people
+
+Written by `python experiments/make_ladder.py` from `experiments/records`; no number is typed by
+hand. To measure again:
+
+```
+velatura sweep experiments/grids/ladder.toml
+python experiments/make_ladder.py runs/ladder
+```
+
+[The ladder](ladder.md) says what each rung knows. Here a few rows stand on all of them: raw video,
+fixed filters, two learned methods that are told no attribute (`spact`, `penalty_0.1`) and two that
+are (`bdq`, `constrained`). Figures are means over seeds, which are of the world, the anonymizer
+and the networks at once, with Student's 95 % interval; where there is one seed, the interval is the
+one over people. The worlds: in **w0** nine attributes are tied to nothing; in **w1** one of them is
+tied to the action, which alone tells a part of it; in **w2** all are shape and gait; **w4** is w0
+with two attributes that no training was told. No attacker of the kinds `patch_mlp`, `pixel_mlp`,
+`knn` and `motion_spectrum` took part in any training."""
+
+Row = Mapping[str, Any]
+
+
+def over(values: Sequence[float], around: Sequence[float] | None, decimals: int = 2) -> str:
+    """A mean with its interval: over seeds, or the one over people where there is one seed."""
+    if not values:
+        return "—"
+    inside = mean_interval(values)[1] or around
+    if decimals == 2:
+        return with_interval({"x": mean(values), "x_interval": inside}, "x")
+    text = f"{mean(values):.{decimals}f}"
+    return text if inside is None else f"{text} ({inside[0]:.{decimals}f}–{inside[1]:.{decimals}f})"
+
+
+def gathered(
+    row: Row, find: Callable[[Row], Mapping[str, Any] | None], key: str, *, decimals: int = 2
+) -> str:
+    """A figure of a row at each seed that has it."""
+    found = [one for single in row["single"] if (one := find(single)) is not None]
+    values = [one[key] for one in found if one.get(key) is not None]
+    around = found[0].get(f"{key}_interval") if len(found) == 1 else None
+    return over(values, around, decimals)
+
+
+def rung(row: Row, name: str) -> Mapping[str, Any] | None:
+    """A rung of a row at one seed; None where it was not measured."""
+    return next((one for one in row.get("rungs", ()) if one["rung"] == name), None)
+
+
+def markdown(
+    head: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)
+) -> list[str]:
+    """A table; columns are numbers but those named."""
+    aligned = ["---" if i in left else "---:" for i in range(len(head))]
+    return [f"| {' | '.join(line)} |" for line in (head, aligned, *rows)]
+
+
+# Tables -----------------------------------------------------------------------------------------
+
+
+def rungs(world: World) -> list[str]:
+    """L at each rung, the headline, and what it exceeds the action's own word by."""
+    head = ("Method", "n", *RUNGS, "Headline L", "by", "cMAP above A1", "Utility U")
+    floors = [v for s in world.summaries if (v := (s.get("floor") or {}).get("L")) is not None]
+    count = str(len(world.summaries))
+    blank = [""] * len(RUNGS)
+    lines = [["A0, prevalence", count, *blank, "0.00", "", "", "0.00"]]
+    if floors:
+        lines.append(["A1, the action alone", count, *blank, number(mean(floors)), "", "0.0", "—"])
+    for row in world.rows:
+        cells = [gathered(row, lambda one, name=name: rung(one, name), "L") for name in RUNGS]
+        excess = gathered(row, lambda one: one.get("headline"), "excess", decimals=1)
+        lines.append(
+            [row["name"], str(row["n"]), *(cell.partition(" ")[0] for cell in cells),
+             with_interval(row, "L"), strongest(row), excess, with_interval(row, "U")]
+        )  # fmt: skip
+    return markdown(head, lines, (0, len(RUNGS) + 3))
+
+
+def attributes(world: World) -> list[str]:
+    """AUROC of the strongest attacker of each attribute, the mean over seeds."""
+    names = list(world.summaries[0]["rows"][0]["attributes"])
+    secret = {
+        name
+        for summary in world.summaries
+        for row in summary["rows"]
+        for name, one in row["attributes"].items()
+        if one.get("held_out")
+    }
+    floors = [s["floor"]["attributes"] for s in world.summaries if s.get("floor")]
+    lines = []
+    if floors:
+        alone = [mean(one[name]["auroc"] for one in floors) for name in names]
+        lines.append(["A1, the action alone", *(f"{value:.0f}" for value in alone)])
+    for row in world.rows:
+        values = [mean(one["attributes"][n]["auroc"] for one in row["single"]) for n in names]
+        lines.append([row["name"], *(f"{value:.0f}" for value in values)])
+    head = [f"{name} (held out)" if name in secret else name for name in names]
+    return markdown(["AUROC, %", *head], lines)
+
+
+def identity(world: World) -> list[str]:
+    """Whether people are found again, and how near a decoder came; nothing where nobody asked."""
+    lines = []
+    for row in world.rows:
+        cells = []
+        for gallery in GALLERIES:
+            found = [g for one in row["single"] if (g := one.get("identity", {}).get(gallery))]
+            around = found[0]["rank1_interval"] if len(found) == 1 else None
+            cells.append(over([one["rank1"] for one in found], around, 1))
+        linked = [one.get("identity", {}).get("anon_to_anon", {}).get("tar", {}).get(FAR)
+                  for one in row["single"]]  # fmt: skip
+        known = [value for value in linked if value is not None]
+        cells.append(f"{mean(known):.1f}" if known else "—")
+        for key, decimals in (("psnr", 1), ("ssim", 2)):
+            cells.append(
+                gathered(row, lambda one: one.get("inversion"), key, decimals=decimals).partition(
+                    " "
+                )[0]
+            )
+        lines.append([row["name"], *cells])
+    if all(cell == "—" for line in lines for cell in line[1:]):
+        return []
+    chances = [
+        one["chance"]
+        for summary in world.summaries
+        for row in summary["rows"]
+        for one in row.get("identity", {}).values()
+    ]
+    if chances:
+        lines.insert(
+            0, ["chance", *[f"{mean(chances):.1f}"] * 3, f"{100 * float(FAR):.1f}", "", ""]
+        )
+    head = ("Rank-1, %", *(name.replace("_", " ") for name in GALLERIES),
+            "anon to anon, TAR at FAR 1 %", "decoder PSNR, dB", "SSIM")  # fmt: skip
+    return markdown(head, lines)
+
+
+def utility(world: World) -> list[str]:
+    """Top-1 of fresh targets of each kind, and of those trained on raw video that do not adapt."""
+    kinds = list(dict.fromkeys(k for s in world.summaries for r in s["rows"] for k in r["targets"]))
+    lines = []
+    for row in world.rows:
+        cells = []
+        for kind in kinds:
+            tops = [
+                mean(one["targets"][kind]["top1"])
+                for one in row["single"]
+                if kind in one["targets"]
+            ]
+            cells.append(over(tops, None, 1))
+        for kind in kinds:
+            tops = [
+                v for one in row["single"] if (v := (one.get("plugin") or {}).get(kind)) is not None
+            ]
+            cells.append(over(tops, None, 1))
+        lines.append([row["name"], *cells])
+    chance = mean(summary["chance"]["top1"] for summary in world.summaries)
+    lines.insert(0, ["chance", *[f"{chance:.1f}"] * (2 * len(kinds))])
+    head = ("Top-1, %", *(f"fresh {k}" for k in kinds), *(f"raw-trained {k}" for k in kinds))
+    return markdown(head, lines)
+
+
+# What it says -----------------------------------------------------------------------------------
+
+
+def at(row: Row, name: str) -> float | None:
+    """L at a rung, the mean over seeds."""
+    values = [one["L"] for single in row["single"] if (one := rung(single, name)) is not None]
+    return mean(values) if values else None
+
+
+def said(world: World) -> list[str]:
+    """What the rungs say beside each other."""
+    rows = [row for row in world.rows if row["name"] != "raw" and row["L"] is not None]
+    lines = []
+    tops = Counter(
+        one["headline"]["rung"] for row in rows for one in row["single"] if "headline" in one
+    )
+    if tops:
+        text = ", ".join(f"{name} {count}" for name, count in sorted(tops.items()))
+        lines.append(f"The strongest stands on: {text} (rows and seeds, raw left out).")
+    for name, what in (
+        ("A2", "An attacker that does not adapt (A2)"),
+        ("A3", "One that starts from random weights (A3)"),
+    ):
+        found = [
+            (row["L"] - low, row, low)
+            for row in rows
+            if (low := at(row, name)) is not None and row["L"] - low >= CLEARLY
+        ]
+        if found:
+            listed = "; ".join(
+                f"{row['name']} ({number(low)} of {number(row['L'])})"
+                for _, row, low in sorted(found, key=lambda one: -one[0])
+            )
+            lines.append(f"{what} misses {CLEARLY} of L or more on {listed}.")
+    undone = [
+        f"{row['name']} ({number(five)} against {number(four)})"
+        for row in rows
+        if None not in (five := at(row, "A5"), four := at(row, "A4")) and five > four
+    ]
+    if undone:
+        lines.append(f"Undoing (A5) reads more than all that adapt (A4) on {'; '.join(undone)}.")
+    kinds = Counter(
+        str(one["strongest"]).partition("/")[0] for row in rows for one in row["single"]
+    )
+    if kinds:
+        text = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
+        lines.append(f"Kinds that were the strongest: {text}.")
+    raw = next((row for row in world.rows if row["name"] == "raw"), None)
+    linked = [
+        g
+        for one in (raw or {"single": ()})["single"]
+        if (g := one.get("identity", {}).get("anon_to_anon"))
+    ]
+    if linked:
+        first, chance = (mean(gallery[key] for gallery in linked) for key in ("rank1", "chance"))
+        lines.append(
+            f"In raw video {first:.1f} % are found again first, by chance {chance:.1f} %: figures "
+            "of anonymizers are to be read beside that."
+        )
+    return [*lines, *failures(world)]
+
+
+def section(world: World) -> list[str]:
+    """One world."""
+    tables = [rungs(world), attributes(world), utility(world), identity(world)]
+    return [
+        f"## {world.name}",
+        measured_on(world),
+        *("\n".join(lines) for lines in tables if lines),
+        "\n".join(f"- {line}" for line in said(world)),
+    ]
+
+
+def page(records: Path = RECORDS) -> str:
+    """The whole page, Markdown."""
+    parts = [HEAD]
+    for world in worlds(records, SWEEP):
+        parts += section(world)
+    if len(parts) == 1:
+        parts.append("Nothing has been measured yet.")
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    for folder in sys.argv[1:]:
+        print(f"{folder}: took {', '.join(take(Path(folder))) or 'nothing'}")
+    PAGE.write_text(page())
