@@ -531,6 +531,27 @@ def test_the_ladder_of_a_row_by_hand(row_arguments):
     assert row["targets"]["r3d"]["U"] == pytest.approx([0, 1])
 
 
+def test_one_architecture_counts_whatever_the_row(row_arguments):
+    """The one that reads most of raw video; another may read more of the row, and stands beside."""
+    given = row_arguments
+    actions = given["actions"]
+    right = np.eye(5)[actions]
+    wrong, half = np.roll(right, 1, 1), np.where(np.arange(len(right))[:, None] % 2, right, 0)
+    given["raw_target_scores"] = {("r3d", 0): right, ("cnn", 0): wrong}
+    given["target_scores"] = {("r3d", 0): half, ("cnn", 0): right}
+    row = metrics.summarize_row("freeze", "freeze", **given)
+    read = {"r3d": metrics.top1(half, actions), "cnn": 100}
+    assert metrics.top1(right, actions) == 100
+    assert (row["target"], row["top1"]) == ("r3d", pytest.approx(read["r3d"]))
+    assert row["U"] == pytest.approx(row["targets"]["r3d"]["U"][0])
+    assert {name: one["top1"] for name, one in row["targets"].items()} == {
+        name: pytest.approx([value]) for name, value in read.items()
+    }
+    assert row["top1_seeds"] == pytest.approx([read["cnn"], read["r3d"]])
+    with pytest.raises(BadInput, match="no kind of target has seen both"):
+        metrics.summarize_row("freeze", "freeze", **{**given, "target_scores": {("vit", 0): half}})
+
+
 @pytest.mark.parametrize("attackers", [1, 8])
 def test_differences_of_nothing_are_rarely_above_by_chance(rng, attackers):
     """Without an effect about 5 % come out at .05, however many attackers the best is of."""

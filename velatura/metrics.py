@@ -704,7 +704,8 @@ def summarize_row(
 ) -> dict[str, Any]:
     """One row of ``summary.json``: everything the table and the figures say about a method.
 
-    Targets: top-1 is the mean over all fits (their values are kept in ``top1_seeds``).
+    Targets: top-1 and U are the mean over the fits of one architecture, the one that reads most of
+    raw video; so no row chooses who judges it. ``target`` names it, ``top1_seeds`` has all fits.
 
     Attackers: the headline cMAP is that of the strongest single fit, the highest test cMAP
     over all rungs, architectures and seeds, for this row and for raw alike. That choice is made on
@@ -765,11 +766,20 @@ def summarize_row(
         max(read, key=read.__getitem__),
         max(raw_read, key=raw_read.__getitem__),
     )
-    targets = [s for _, s in sorted(target_scores.items())]
+    shared = {network for network, _ in target_scores} & {
+        network for network, _ in raw_target_scores
+    }
+    if not shared:
+        raise BadInput(f"Row {name}: no kind of target has seen both it and raw video.")
+    counted = _best_reader(raw_target_scores, shared, actions)
+    targets, raw_targets = (
+        [s for (network, _), s in sorted(scores.items()) if network == counted]
+        for scores in (target_scores, raw_target_scores)
+    )
     result = trade_off(
         targets,
         attacker_scores[strongest],
-        [s for _, s in sorted(raw_target_scores.items())],
+        raw_targets,
         raw_attacker_scores[strongest_raw],
         actions,
         attributes,
@@ -884,7 +894,8 @@ def summarize_row(
         "method": method,
         "top1": result.top1,
         "top1_interval": [_number(x) for x in result.top1_interval],
-        "top1_seeds": [top1(s, actions) for s in targets],
+        "top1_seeds": [top1(s, actions) for _, s in sorted(target_scores.items())],
+        "target": counted,
         "cmap": result.cmap,
         "cmap_interval": [_number(x) for x in result.cmap_interval],
         "U": _number(result.U),
@@ -910,6 +921,15 @@ def summarize_row(
             else {"groups": _group_top1(targets, actions, attributes, attribute_names)}
         ),
     }
+
+
+def _best_reader(raw: Fits, networks: Collection[str], actions: Array) -> str:
+    """Of some architectures the one whose fits read most of raw video, in the mean."""
+
+    def read(network: str) -> float:
+        return mean(top1(scores, actions) for (name, _), scores in raw.items() if name == network)
+
+    return max(sorted(networks), key=read)
 
 
 def _mean_f1(scores: Array, attributes: Array, threshold: float) -> float:

@@ -44,9 +44,9 @@ def measurements(
     u_low, u_high = row["U_interval"]
     return [
         Measurement(metric="top1", value=row["top1"], low=low, high=high, unit="%", chance=chance,
-                    probe="mean of fresh targets", seed=-1, **common),
+                    probe=f"mean of fresh {row['target']}", seed=-1, **common),
         Measurement(metric="U", value=row["U"], low=u_low, high=u_high, unit="share of raw",
-                    chance=0.0, probe="mean of fresh targets", seed=-1, **common),
+                    chance=0.0, probe=f"mean of fresh {row['target']}", seed=-1, **common),
         *(
             Measurement(metric="top1", value=value, low=value, high=value, unit="%", chance=chance,
                         probe=probe, seed=seed, **common)
