@@ -292,7 +292,7 @@ def data(people: int = 60) -> dict[str, Any]:
 
 # What attacks are timed on: the demo's networks and pictures, and less of everything else.
 FEW = [
-    "data.train_people=60", "data.train_clips=6", "data.val_people=15", "data.test_people=30",
+    "data.train_people=120", "data.train_clips=6", "data.val_people=30", "data.test_people=60",
     "evaluation.start_epochs=8", "evaluation.seeds=[0]",
 ]  # fmt: skip
 
