@@ -22,7 +22,7 @@ from velatura.data import _seen
 from velatura.errors import BadInput
 from velatura.layout import ClipSet, Splits
 from velatura.protocols import privacy
-from velatura.protocols._fresh import Config, examine
+from velatura.protocols._fresh import Config, asked, examine
 from velatura.study import work
 from velatura.study.inputs import check_seen
 from velatura.study.summary import _met, read_scores
@@ -421,3 +421,23 @@ def test_training_notes_what_it_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ))  # fmt: skip
     experiment.train(run, tmp_path / "run", splits=named)
     assert (tmp_path / "run" / experiment.SEEN).read_text() == "train.avi\nval.avi\n"
+
+
+class ByPlace(torch.nn.Module):
+    """Says something else of each place in a batch, as rounding does."""
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        return clips.flatten(1).mean(1, keepdim=True) + torch.arange(len(clips))[:, None]
+
+
+def test_who_does_not_adapt_tells_nothing_of_what_is_all_alike():
+    services = loop.fabric(loop.Config(device="cpu", precision="32"))
+    window, clips = batches.Config(size=16, frames=4, shift=0), tiny.noise()
+    given = ("attributes", window, services, False)
+    told = asked(ByPlace(), clips, *given)
+    assert len(np.unique(told)) == len(clips)
+    flat = np.full((*clips.frames.shape,), 7, np.uint8)
+    alike = clips.with_frames(flat, "flat", "flat")
+    assert (asked(ByPlace(), alike, *given) == told.dtype.type(7 / 255)).all()
+    flat[5, 0, 0, 0] = 8
+    assert len(np.unique(asked(ByPlace(), alike, *given))) == len(clips)

@@ -27,7 +27,7 @@ from velatura.experiment import (
 from velatura.jobs import tell
 from velatura.layout import ClipSet, Labels, Splits
 from velatura.protocols import action, identity, inversion, privacy
-from velatura.protocols._fresh import START, Standardised, Statistics, examine, statistics
+from velatura.protocols._fresh import START, Standardised, Statistics, asked, examine, statistics
 from velatura.protocols._fresh import Config as Evaluation
 from velatura.study.data import Data, examples, load_all
 from velatura.study.file import RAW, Study, resolve_study
@@ -211,8 +211,7 @@ def _raw_trained(
     cfg, window = study.evaluation, study.base.batches
     fixed = builder(labels, network, cfg)(len(test.label_names(labels)))
     fixed.load_state_dict(checkpoint.load(start_path(folder, labels, network))[0]["network"])
-    scores = fit.predict(fixed.to(fabric.device), test, labels, window, fabric, mirror=cfg.mirror)
-    return _tensor(scores)
+    return _tensor(asked(fixed.to(fabric.device), test, labels, window, fabric, cfg.mirror))
 
 
 def work_curve(job: str, folder: str, row: str, share: float, stretch: float) -> None:
