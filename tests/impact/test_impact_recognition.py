@@ -127,8 +127,19 @@ def test_of_exchanged_faces_both_are_somebody_elses(tmp_path, made_up):
     other = {**THREE, "1.png": {0: (90, 255, 10)}, "2.png": {32: (40, 255, 80)}}
     found = attacked(root, portraits(tmp_path / "other", other))
     assert (found["found"], found["rank1"]) == (100, 50)
-    # Two people in one picture and one in each of two: it does not come out alike every time.
-    assert found["rank1_interval"] == [0, 100]
+    assert found["rank1_interval"] == [0, 100]  # it is all of one picture, and none of two
+
+
+def test_intervals_are_over_pictures(tmp_path, made_up):
+    """All in one picture: drawn again, it is the same."""
+    one = {"0.png": {0: (10, 255, 0), 16: (90, 255, 0), 32: (200, 255, 0)}}
+    root = portraits(tmp_path / "coco", one)
+    one = {"0.png": {0: (90, 255, 0), 16: (10, 255, 0), 32: (200, 0, 0)}}
+    found = attacked(root, portraits(tmp_path / "other", one))
+    assert found["rank1"] == pytest.approx(100 / 3)
+    assert found["found"] == pytest.approx(200 / 3)
+    assert found["rank1_interval"] == pytest.approx([100 / 3] * 2)
+    assert found["found_interval"] == pytest.approx([200 / 3] * 2)
 
 
 def test_who_is_like_two_is_half_of_each(tmp_path, made_up):
