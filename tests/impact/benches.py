@@ -17,6 +17,7 @@ GRID: dict[str, Any] = {
     "title": "Small",
     "seeds": [0, 1],
     "privacy": {"epochs": 0},
+    "faces": {"most": 0},
     "data": {
         "train": {"root": "coco", "annotations": ["annotations/tiny_train.json"]},
         "val": {"root": "coco", "annotations": ["annotations/tiny_val.json"]},

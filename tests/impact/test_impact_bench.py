@@ -27,7 +27,7 @@ from training import tiny
 from velatura import cli
 from velatura.config import read_toml, to_toml
 from velatura.errors import BadInput
-from velatura.impact import _compare, _formats, _grid, _privacy, bench, people
+from velatura.impact import _compare, _formats, _grid, _privacy, _recognition, bench, people
 from velatura.impact import train as training
 from velatura.impact._pictures import Pictures
 from velatura.jobs import Event, Job, Pace
@@ -182,7 +182,7 @@ def arms(*more: dict[str, Any]) -> list[dict[str, Any]]:
         ({"seeds": []}, "seeds: expected different whole numbers, got []."),
         ({"seeds": [1, 1]}, "seeds: expected different whole numbers, got [1, 1]."),
         ({"seed": 3}, "Unknown key seed. Did you mean seeds? Known keys: title, seeds, "
-         "anonymized_val, missing, data, privacy."),
+         "anonymized_val, missing, data, privacy, faces."),
         ({"train": {"seed": 3}}, "train.seed: a grid has a list, such as seeds = [0, 1, 2]."),
         ({"train": {"step": 3}}, "Unknown key step. Did you mean steps? Known keys: task, steps, "
          "batch, size, seed, categories, lr, weight_decay, augment, loop."),
@@ -241,14 +241,17 @@ def test_the_packaged_grids(size, root):
     assert ("misaligned", "keypoints", "detection") in said
 
 
-def test_every_arm_begins_alike_and_jobs_wait_for_each_other(tmp_path):
+def test_every_arm_begins_alike_and_jobs_wait_for_each_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(_recognition, "find_spec", lambda name: object())
     grid = bench.resolve(bench.packaged("small"))
     jobs = {job.name: job for job in bench.plan(grid, tmp_path, 2)}
     assert jobs["copy blur"].needs == ("people",)
     assert jobs["train blur-0"].needs == ("copy blur",)
     assert jobs["evaluate blur-0"].needs == ("train blur-0",)
     assert jobs["attack blur"].needs == ("copy blur",)
-    assert len(jobs) == 1 + 5 * 4
+    assert jobs["faces blur"].needs == ("copy original", "copy blur")
+    assert jobs["faces original"].needs == ("copy original",)
+    assert len(jobs) == 1 + 5 * 5
     assert grid.setup(3).values() == {**grid.setup(0).values(), "seed": 3}
 
 

@@ -86,6 +86,23 @@ def folder(tmp_path: Path) -> Path:
     return out
 
 
+FACES = {
+    "people": 90, "gallery": 92, "images": 60, "found": 81.25, "found_interval": [75.0, 87.5],
+    "rank1": 12.34, "rank1_interval": [6.0, 19.0], "chance": 100 / 92, "by": "centerface, dlib",
+}  # fmt: skip
+
+
+def with_faces() -> dict[str, Any]:
+    """Of the original all are known, of one arm some, and of the others nothing was measured."""
+    said = result()
+    said["faces_missing"] = None
+    every = {"found": 100.0, "found_interval": [100.0, 100.0], "rank1": 100.0,
+             "rank1_interval": [100.0, 100.0]}  # fmt: skip
+    for arm in said["arms"]:
+        arm["faces"] = {"original": FACES | every, "blur": FACES}.get(arm["name"])
+    return said
+
+
 class Cells(HTMLParser):
     """The tables of a page as rows of text."""
 
@@ -269,6 +286,68 @@ def test_what_a_network_draws_is_shown_of_nobody_alone(folder, capsys, generated
     command(folder)
     bench_command._print(said, folder)
     assert capsys.readouterr().out.count(f"\n{SAID}\nThe known order did NOT come out") == 2
+
+
+def test_who_is_recognised_by_hand(folder):
+    (folder / "bench.json").write_text(json.dumps(with_faces()))
+    report.write_report(folder)
+    page = Cells()
+    page.feed((folder / "report.html").read_text())
+    assert [*BLUR, "12.3 %"] in page.rows
+    read = ["blur", "98.7 %", "0.25 (0.12\u20130.38)", "61.5"]
+    assert [*read, "81.2 (75.0\u201387.5)", "12.3 (6.0\u201319.0)"] in page.rows
+    unknown = ["not measured"] * 2
+    assert ["original", "0.0 %", *unknown, "100.0", "100.0"] in page.rows
+    assert ["same", "98.7 %", *unknown, *unknown] in page.rows
+    says = (
+        "Recognised: public networks (centerface, dlib) know where 90 faces were, and hold the "
+        "original photographs of 92: how often the most similar is the person's own, 1.1 % by "
+        "chance. Others may recognise more, and of generated people they say little."
+    )
+    for text in (folder / "report.html", folder / "table.md"):
+        written = text.read_text().replace("&#x27;", "'")
+        assert says in written
+        assert report.OF_FACES.strip() in written
+    listed = json.loads((folder / "table.json").read_text())
+    found = {line["arm"]: (line["faces_found"], line["recognised"]) for line in listed}
+    assert found == {"original": (100, 100), "blur": (81.25, 12.34), "same": (None, None)}
+    assert report.plain_table(with_faces()).splitlines()[:4] == [
+        "arm       hidden      box AP  keypoint AP  control box AP     L  recognised",
+        "original   0.0 %  42.0 ± 2.0   21.0 ± 1.0      51.0 ± 1.0     \u2014     100.0 %",
+        "blur      98.7 %  12.7 ± 3.1    2.2 ± 1.0      51.0 ± 1.0  0.25      12.3 %",
+        "same      98.7 %  42.0 ± 1.3   21.0 ± 0.6      51.0 ± 1.0     \u2014           \u2014",
+    ]
+
+
+def test_a_terminal_of_a_hundred_columns_is_enough():
+    """Of the packaged grid's names and three tasks, with L below zero."""
+    said = with_faces()
+    said["tasks"] = ["detection", "segmentation", "keypoints"]
+    said["arms"][1] |= {"name": "face-maskout", "privacy": {**READ, "L": -0.25}}
+    said["figures"]["face-maskout"] = said["figures"]["blur"]
+    said["figures"]["face-maskout"]["segmentation"] = said["figures"]["blur"]["detection"]
+    assert max(map(len, report.plain_table(said).splitlines())) <= 100
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_bench_that_says_nothing_of_faces_shows_none(folder, earlier):
+    """One of an earlier version; or one that says why."""
+    said = result()
+    why = "Faces: not measured, since <dlib> is not installed."
+    if not earlier:
+        said["faces_missing"] = why
+        for arm in said["arms"]:
+            arm["faces"] = None
+    (folder / "bench.json").write_text(json.dumps(said))
+    report.write_report(folder)
+    page = Cells()
+    page.feed((folder / "report.html").read_text())
+    assert BLUR in page.rows
+    text = (folder / "table.md").read_text()
+    assert "ecognised" not in text
+    assert report.OF_FACES not in text
+    assert (why in report.in_words(said)) is (escape(why) in (folder / "report.html").read_text())
+    assert (why in report.in_words(said)) is not earlier
 
 
 def test_few_seeds_are_said_to_be_few():

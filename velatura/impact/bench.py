@@ -7,6 +7,7 @@ See ``_grid`` for the grid file. The folder of a bench:
     copies/ARM/        the training set as the arm has it; copies/ARM-val/
     runs/ARM-SEED/     a detector, and what it finds
     attacks/ARM.json   what a fresh network reads of the people in the copy
+    faces/ARM.json     how many faces are still found in it, and recognised
     grid.json          the grid
     jobs.json          seconds of finished jobs, and what broke
     bench.json         everything that was measured
@@ -32,6 +33,7 @@ from velatura.impact import (
     _formats,
     _pictures,
     _privacy,
+    _recognition,
     _where,
     anonymize,
     train_gan,
@@ -40,7 +42,7 @@ from velatura.impact import evaluate as evaluation
 from velatura.impact import people as drawing
 from velatura.impact import train as training
 from velatura.impact._coco import Dataset, parsed
-from velatura.impact._grid import GAN, Arm, Grid, packaged, resolve
+from velatura.impact._grid import FACES, GAN, Arm, Grid, packaged, resolve
 from velatura.jobs import Event, Job, Pace, tell
 from velatura.jobs import run as run_jobs
 from velatura.training import checkpoint
@@ -150,6 +152,23 @@ def _attack(out: Path, arm: str) -> Path:
     return out / "attacks" / f"{arm}.json"
 
 
+def _seen(out: Path, arm: str) -> Path:
+    return out / FACES / f"{arm}.json"
+
+
+def _looked_for(grid: Grid) -> list[list[str]]:
+    """What the regions of arms name as categories, each once: the people whose faces count."""
+    named = {arm.setup(Path()).cfg.regions.categories for arm in grid.arms}
+    return [list(names) for names in sorted(named)]
+
+
+def _faces(grid: Grid, out: Path, arm: str) -> dict[str, Any] | None:
+    """What was found of faces in an arm's copy; None before, and where arms hid others then."""
+    path = _seen(out, arm)
+    found: dict[str, Any] = parsed(path) if path.is_file() else {}
+    return found["figures"] if found.get("categories") == _looked_for(grid) else None
+
+
 def _private(grid: Grid, out: Path) -> Path | None:
     """The file of what is private of the people of train; None where nothing is measured."""
     data = grid.cfg.data
@@ -161,6 +180,10 @@ def _private(grid: Grid, out: Path) -> Path | None:
 def _is_trained(out: Path) -> bool:
     """Whether the network that draws is there, and is the bench's own."""
     return all((out / GAN / name).is_file() for name in (LEARNT, train_gan.SUMMARY))
+
+
+def _is_known(grid: Grid, out: Path, arm: str) -> bool:
+    return _faces(grid, out, arm) is not None
 
 
 def _is_copied(folder: Path) -> bool:
@@ -257,6 +280,20 @@ def work_attack(job: str, out: str, values: dict[str, Any], arm: str) -> None:
     checkpoint.write_atomically(target, json.dumps(found).encode())
 
 
+def work_faces(job: str, out: str, values: dict[str, Any], arm: str) -> None:
+    """Look for the faces of the original in an arm's copy."""
+    grid, folder = resolve(values), Path(out)
+    categories = _looked_for(grid)
+    each = (_read(grid, folder, "train", names).categories for names in categories)
+    data = _read(grid, folder, "train", sorted({name for names in each for name in names}))
+    original, copy = (copy_folder(folder, name) for name in (grid.reference, arm))
+    figures = _recognition.attack(data, original, copy, grid.cfg.faces, _told(job))
+    target = _seen(folder, arm)
+    target.parent.mkdir(exist_ok=True)
+    text = json.dumps({"categories": categories, "figures": figures})
+    checkpoint.write_atomically(target, text.encode())
+
+
 def _told(job: str) -> Callable[[int, int], None]:
     return lambda done, total: tell(job, done, total)
 
@@ -307,6 +344,11 @@ def plan(grid: Grid, out: Path, workers: int) -> list[Job]:
         for one in grid.arms:
             add(f"attack {one.name}", "attack", work_attack, _attack(out, one.name).is_file,
                 [f"copy {one.name}"], arm=one.name)  # fmt: skip
+    if grid.cfg.faces.most and _recognition.missing() is None:
+        for one in grid.arms:
+            pair = dict.fromkeys([grid.reference, one.name])
+            add(f"faces {one.name}", FACES, work_faces, partial(_is_known, grid, out, one.name),
+                [f"copy {name}" for name in pair], arm=one.name)  # fmt: skip
     return jobs
 
 
@@ -412,6 +454,9 @@ def _claim(grid: Grid, out: Path) -> None:
     # One that did not get as far as a network may be mended.
     if gan and grid.values.get(GAN, gan) != gan and (out / GAN / train_gan.SETTINGS).is_file():
         other.append(GAN)
+    # A folder without figures may be mended; one of an earlier version has none, and no section.
+    if before.get(FACES) != grid.values[FACES] and any((out / FACES).glob("*.json")):
+        other.append(FACES)
     if other:
         raise BadInput(
             f"{out} holds a bench of another grid ({', '.join(other)} differ); name another --out. "
@@ -474,6 +519,7 @@ def measured(
         "data": _about(grid, out, every),
         "gan": _network(grid, out),
         "arms": arms,
+        "faces_missing": _faceless(grid, out),
         "figures": figures,
         "crossed": _crossed(grid, out, hidden),
         "order": order,
@@ -511,6 +557,7 @@ def _arm(
     said: dict[str, Any] = parsed(folder / anonymize.SUMMARY) if _is_copied(folder) else {}
     made = read_toml(folder / anonymize.SETTINGS) if said else arm.setup(out).values()
     privacy, raw = _attack(out, arm.name), _attack(out, grid.reference)
+    faces = _faces(grid, out, arm.name)
     mine = {job.name for job in plan(grid, out, 1) if job.arguments.get("arm") == arm.name}
     return {
         "name": arm.name,
@@ -523,6 +570,7 @@ def _arm(
         "privacy": _privacy.compared(parsed(privacy), parsed(raw))
         if privacy.is_file() and raw.is_file()
         else None,
+        "faces": faces if faces and faces["people"] else None,
         "runs": [
             {
                 "seed": seed,
@@ -536,6 +584,14 @@ def _arm(
         ],
         "failed": {name: why for name, why in failed.items() if name in mine},
     }
+
+
+def _faceless(grid: Grid, out: Path) -> str | None:
+    """Why nothing is known of faces; None where something is, where it is off, where jobs broke."""
+    found = [_faces(grid, out, arm.name) for arm in grid.arms] if grid.cfg.faces.most else []
+    if None in found:
+        return _recognition.missing()
+    return _recognition.NOBODY if found and not any(one["people"] for one in found if one) else None
 
 
 def _network(grid: Grid, out: Path) -> dict[str, Any] | None:

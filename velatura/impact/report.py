@@ -6,8 +6,9 @@
     OUT/table.json     the same lines
 
 All numbers are those of ``bench.json``. The category that is hidden and those that are not stand
-apart; beside them stand the share of instances that were hidden, and what a network still reads
-of the people. What the literature measured on other data has a table of its own.
+apart; beside them stand the share of instances that were hidden, what a network still reads of the
+people, and how many are recognised by their faces. What the literature measured on other data has a
+table of its own.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def lines(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every figure of every arm, flat."""
     found = []
     for arm in result["arms"]:
-        privacy = arm["privacy"] or {}
+        privacy, faces = arm["privacy"] or {}, arm.get("faces") or {}
         for task, groups in result["figures"].get(arm["name"], {}).items():
             for group, figures in groups.items():
                 for name in FIGURES:
@@ -125,6 +126,8 @@ def lines(result: Mapping[str, Any]) -> list[dict[str, Any]]:
                             "within_noise": value["within_noise"],
                             "L": privacy.get("L"),
                             "auroc": privacy.get("auroc"),
+                            "faces_found": faces.get("found"),
+                            "recognised": faces.get("rank1"),
                         }
                     )
     return found
@@ -169,7 +172,29 @@ def in_words(result: Mapping[str, Any]) -> list[str]:
             "L is what one small network reads of the people in the copies, as a share of what it "
             "reads in the original: others may read more."
         )
+    if _has_faces(result):
+        said.append(_about_faces(result))
+    if why := result.get("faces_missing"):  # a bench of an earlier version asked nobody
+        said.append(why)
     return said
+
+
+def _has_faces(result: Mapping[str, Any]) -> bool:
+    """Whether any arm says what became of faces; those of earlier versions do not."""
+    return any(arm.get("faces") for arm in result["arms"])
+
+
+def _about_faces(result: Mapping[str, Any]) -> str:
+    """Who is recognised, by whom, and what that is not."""
+    most = max(
+        (arm["faces"] for arm in result["arms"] if arm.get("faces")), key=lambda one: one["people"]
+    )
+    nobody = ", and of generated people they say little" if result["data"]["generated"] else ""
+    return (
+        f"Recognised: public networks ({most['by']}) know where {most['people']} faces were, and "
+        f"hold the original photographs of {most['gallery']}: how often the most similar is the "
+        f"person's own, {most['chance']:.1f} % by chance. Others may recognise more{nobody}."
+    )
 
 
 def networks(result: Mapping[str, Any]) -> list[str]:
@@ -255,6 +280,22 @@ def _leak(arm: Mapping[str, Any]) -> str:
     return NONE if found["L"] is None else value_text({"x": found["L"]}, "x", 2)[0]
 
 
+def _recognised(arm: Mapping[str, Any]) -> str:
+    """Rank-1 alone."""
+    found = arm.get("faces")
+    return f"{found['rank1']:.1f} %" if found else NONE
+
+
+def _faces(arm: Mapping[str, Any]) -> tuple[str, str]:
+    """Faces that are found, and recognised, with their intervals."""
+    found = arm.get("faces")
+    if not found:
+        return "not measured", "not measured"
+    each = (value_text(found, key, 1) for key in ("found", "rank1"))
+    shown = [f"{text} ({inside})" if inside else text for text, inside in each]
+    return shown[0], shown[1]
+
+
 def _of(result: Mapping[str, Any], arm: str, task: str, group: str, figure: str = "AP") -> Any:
     """One figure; one without values where the arm has none."""
     none = {"mean": None, "sd": None, "n": 0, "difference": None, "difference_interval": None,
@@ -264,15 +305,15 @@ def _of(result: Mapping[str, Any], arm: str, task: str, group: str, figure: str 
 
 def plain_table(result: Mapping[str, Any]) -> str:
     """One line an arm: what a terminal of a hundred columns shows."""
-    tasks = result["tasks"]
+    tasks, faces = result["tasks"], _has_faces(result)
     head = ["arm", "hidden", *(f"{SHORT[task]} AP" for task in tasks), "control box AP", "L"]
-    rows = [head]
+    rows = [head + ["recognised"] * faces]
     for arm in result["arms"]:
         name = arm["name"]
         cells = [_spread(_of(result, name, task, "hidden")) for task in tasks]
         control = _spread(_of(result, name, "detection", "control"))
-        rows.append([name, _share(arm), *cells, control, _leak(arm)])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+        rows.append([name, _share(arm), *cells, control, _leak(arm), *[_recognised(arm)] * faces])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
             cell.rjust(width) if i else cell.ljust(width)
@@ -290,11 +331,12 @@ Table = tuple[str, list[str], list[list[str]]]
 
 def tables(result: Mapping[str, Any]) -> list[Table]:
     """Of each task; of what is read of the people; of the order; of train x test."""
-    found = []
+    found, faces = [], _has_faces(result)
     hidden, control = (", ".join(result["categories"][key]) for key in ("hidden", "control"))
     for task in result["tasks"]:
         head = ["Arm", "Hidden", *(name.replace("AP_", "AP ") for name in SHOWN), "To original",
-                "Mark", "Control AP", "Control, to original", "L"]  # fmt: skip
+                "Mark", "Control AP", "Control, to original", "L",
+                *["Recognised"] * faces]  # fmt: skip
         rows = []
         for arm in result["arms"]:
             own, other = (_of(result, arm["name"], task, key) for key in ("hidden", "control"))
@@ -303,12 +345,17 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
             rows.append(
                 [arm["name"], _share(arm), *shown, NONE if same else _difference(own),
                  NONE if same else _noise(own), _spread(other),
-                 NONE if same else _difference(other), _leak(arm)]
+                 NONE if same else _difference(other), _leak(arm),
+                 *[_recognised(arm)] * faces]
             )  # fmt: skip
         about = f"of {hidden or 'nobody'}, the hidden; control: {control or 'none'}"
         found.append((f"{SHORT[task].capitalize()} AP {about}", head, rows))
-    read_ = [[arm["name"], _share(arm), *_read_of(arm)] for arm in result["arms"]]
-    found.append(("What a network reads of the people", ["Arm", "Hidden", "L", "AUROC"], read_))
+    read_ = [
+        [arm["name"], _share(arm), *_read_of(arm), *(_faces(arm) if faces else ())]
+        for arm in result["arms"]
+    ]
+    head = ["Arm", "Hidden", "L", "AUROC", *["Faces found, %", "Recognised, %"] * faces]
+    found.append(("What a network reads of the people", head, read_))
     if result["order"]:
         order = [
             [line["says"], NONE if line["value"] is None else f"{line['value']:.2f}",
@@ -370,6 +417,17 @@ LEGEND = (
     "interval over people; AUROC of the same, 50 at chance. It is one attacker, and others may "
     "read more."
 )
+OF_FACES = (
+    " Faces found: of the people whose face is found in the original, for how many one is found at "
+    "that place; whoever draws somebody else keeps it high, and means to. Recognised: for how many "
+    "what the copy has there is more like their own original than like anybody else's, whether or "
+    "not a face is found; with 95 % intervals over pictures. The attacker has the very photographs "
+    "that were copied, so with others this network recognises fewer."
+)
+
+
+def _legend(result: Mapping[str, Any]) -> str:
+    return LEGEND + OF_FACES * _has_faces(result)
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
@@ -379,7 +437,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         parts += [f"## {markdown.one_line(title)}", markdown.table(head, rows)]
         if at == len(result["tasks"]):
             parts += map(markdown.one_line, networks(result))
-    parts.append(LEGEND)
+    parts.append(_legend(result))
     said, (title, head, rows) = published()
     parts += [f"## {title}", not_the_same(said), markdown.table(head, rows)]
     return "\n\n".join(parts) + "\n"
@@ -396,7 +454,7 @@ def page(result: Mapping[str, Any], folder: Path) -> str:
     drawn = "".join(f"<p>{escape(sentence)}</p>" for sentence in networks(result))
     sections = [
         _section("What it costs", _figure(result) + "".join(map(_titled, shown[:count])) + drawn
-                 + f'<p class="small soft under">{escape(LEGEND)}</p>'),
+                 + f'<p class="small soft under">{escape(_legend(result))}</p>'),
         *(_section(title, _html((title, head, rows))) for title, head, rows in shown[count:]),
         _pictures(result, folder),
         _samples(result, folder),
