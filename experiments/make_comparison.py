@@ -359,7 +359,13 @@ def measured_on(world: World) -> str:
     first = world.summaries[0]
     data, examined = first["data"], first["config"]["evaluation"]
     seeds = ", ".join(str(summary["seed"]) for summary in world.summaries)
-    hours = sum(summary["seconds"].get("total", 0) for summary in world.summaries) / 3600
+    # By stages, which a run that was stopped adds up; its total is that of its last part.
+    hours = sum(
+        took / 3600
+        for summary in world.summaries
+        for stage, took in summary["seconds"].items()
+        if stage != "total"
+    )
     commits = dict.fromkeys(summary["versions"]["commit"] for summary in world.summaries)
     return (
         f"{first['dataset']}: {data['train']} clips to train on, {data['val']} to select, "
@@ -369,7 +375,7 @@ def measured_on(world: World) -> str:
         f"seed{'s' * (len(examined['seeds']) > 1)} of each, "
         f"{examined['epochs']} epochs on each release. Measured at "
         f"{', '.join(commits) or 'no commit'} with torch {first['versions']['torch']} in "
-        f"{hours:.1f} hours."
+        f"{hours:.1f} hours of its processes, by the clock."
     )
 
 

@@ -66,8 +66,8 @@ def over(values: Sequence[float], around: Sequence[float] | None, decimals: int 
     inside = mean_interval(values)[1] or around
     if decimals == 2:
         return with_interval({"x": mean(values), "x_interval": inside}, "x")
-    text = f"{mean(values):.{decimals}f}"
-    return text if inside is None else f"{text} ({inside[0]:.{decimals}f}–{inside[1]:.{decimals}f})"
+    text, *ends = (f"{x:.{decimals}f}".replace("-", "−") for x in (mean(values), *(inside or ())))
+    return f"{text} ({' to '.join(ends)})" if ends else text
 
 
 def gathered(
@@ -212,12 +212,12 @@ def said(world: World) -> list[str]:
     """What the rungs say beside each other."""
     rows = [row for row in world.rows if row["name"] != "raw" and row["L"] is not None]
     lines = []
-    tops = Counter(
-        one["headline"]["rung"] for row in rows for one in row["single"] if "headline" in one
-    )
+    # Of what tells nothing, no attacker is the strongest.
+    telling = [one for row in rows for one in row["single"] if one["L_interval"][0] > 0]
+    tops = Counter(one["headline"]["rung"] for one in telling if "headline" in one)
     if tops:
         text = ", ".join(f"{name} {count}" for name, count in sorted(tops.items()))
-        lines.append(f"The strongest stands on: {text} (rows and seeds, raw left out).")
+        lines.append(f"The strongest stands on: {text} (rows and seeds that leak, but raw).")
     for name, what in (
         ("A2", "An attacker that does not adapt (A2)"),
         ("A3", "One that starts from random weights (A3)"),
@@ -240,9 +240,7 @@ def said(world: World) -> list[str]:
     ]
     if undone:
         lines.append(f"Undoing (A5) reads more than all that adapt (A4) on {'; '.join(undone)}.")
-    kinds = Counter(
-        str(one["strongest"]).partition("/")[0] for row in rows for one in row["single"]
-    )
+    kinds = Counter(str(one["strongest"]).partition("/")[0].split()[-1] for one in telling)
     if kinds:
         text = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
         lines.append(f"Kinds that were the strongest: {text}.")
