@@ -302,8 +302,8 @@ ALIKE = (
     "also hidden alike and compared, and the larger figure counts."
 )
 NOT_ALIKE = (
-    "The originals were compared as they are: whoever hides them alike first may recognise far more "
-    "after blur and pixelate."
+    "The originals were compared as they are: whoever hides them alike first may recognise far "
+    "more after blur and pixelate."
 )
 
 
