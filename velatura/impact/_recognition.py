@@ -9,11 +9,11 @@ other light, noise, JPEG), since of the very same bits a method that draws no lo
 again, and rank-1 would be 100 % by construction. This is the parrot attack of Newton, Sweeney and
 Malin, 2005, https://doi.org/10.1109/TKDE.2005.32. The larger of both counts, and ``by`` says which.
 
-So it has a photograph like the one that was hidden, and finds that picture again, by its
-surroundings, too; whether it would know the person in another scene, this does not say. Methods that
-do not read the region leave nothing but surroundings, which hiding alike would not bring nearer to
-anybody; of another tool nobody knows how to do the same; and ``none`` hides nothing: there only the
-originals as they are are asked. It is no bound: others may recognise more.
+So it has a photograph like the one that was hidden, and finds that picture again, by what stands
+around the face, too; whether it would know the person in another scene, this does not say. Methods
+that do not read the region leave nothing but the surroundings, and hiding alike is pointless; of
+another tool nobody knows how to do the same; and ``none`` hides nothing. There the gallery is of
+originals as they are. It is no bound: others may recognise more.
 
 What draws somebody else means a face to be found, so ``found`` is no fault there; ``rank1`` says
 whose. CenterFace is also what faces are hidden by where nobody annotated them, so of those that it
