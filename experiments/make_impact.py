@@ -16,7 +16,7 @@ from typing import Any
 
 from velatura.impact import bench
 from velatura.impact._compare import compared
-from velatura.impact.report import SHORT, to_markdown
+from velatura.impact.report import SHORT, by_the_clock, to_markdown
 from velatura.report import markdown
 from velatura.report.tables import value_text
 
@@ -45,10 +45,11 @@ photographs.
 def seconds(result: dict[str, Any]) -> str:
     """How long it took, in words."""
     spent = sum(result["seconds"].values())
+    clock = by_the_clock(result).replace(" on ", " by the clock on ")
     return (
-        f"Its processes took {spent / 3600:.1f} hours by the clock: "
+        f"{spent / 3600:.1f} hours of work by its processes: "
         + ", ".join(f"{name} {value / 60:.0f} min" for name, value in result["seconds"].items())
-        + "."
+        + (f"; {clock}." if clock else ".")
     )
 
 

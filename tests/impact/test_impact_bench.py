@@ -10,8 +10,9 @@ import shlex
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import benches
@@ -318,6 +319,45 @@ def test_what_was_stopped_goes_on_to_the_same_result(here, monkeypatch):
     result = json.loads(Path("out/bench.json").read_text())
     assert result["figures"] == json.loads(json.dumps(whole["figures"]))
     assert result["arms"] == json.loads(json.dumps(whole["arms"]))
+
+
+def test_the_clock_counts_all_parts_of_a_run(here, monkeypatch):
+    """Jobs that are made up: 60 s and 30 s of one that is stopped on two workers, 12 s on one."""
+    clock = [1000.0]
+    monkeypatch.setattr(bench, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def part(workers: int, *steps: tuple[str, float], stopped: bool = False) -> dict[str, Any]:
+        def run_jobs(jobs: list[Job], *_: Any, **__: Any) -> Iterator[Event]:
+            for kind, seconds in steps:
+                clock[0] += seconds
+                yield Event(kind, jobs[0], seconds=7.0)
+            if stopped:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(bench, "run_jobs", run_jobs)
+        said = {}
+        if stopped:
+            with pytest.raises(KeyboardInterrupt):
+                benches.carried_out(benches.grid(), Path("out"), workers=workers)
+        else:
+            said = benches.carried_out(benches.grid(), Path("out"), workers=workers)
+            assert json.loads(Path("out/bench.json").read_text())["elapsed"] == said["elapsed"]
+        noted = json.loads(Path("out/jobs.json").read_text())
+        assert not said or all(noted[key] == said[key] for key in ("elapsed", "workers"))
+        return {key: noted.get(key) for key in ("elapsed", "workers", "seconds")}
+
+    seconds = {"copy original": 7.0}
+    first = part(2, ("start", 0), ("end", 60), ("start", 0), ("progress", 30), stopped=True)
+    assert first == {"elapsed": 90.0, "workers": 2, "seconds": seconds}
+    clock[0] += 5000  # nobody works
+    second = part(1, ("reused", 1), ("start", 1), ("end", 10))
+    assert second == {"elapsed": 102.0, "workers": 2, "seconds": seconds}
+    assert part(8, ("reused", 5), ("reused", 5)) == second  # and nobody worked
+    path = Path("out/jobs.json")  # as an earlier version wrote it: of its part nobody knows
+    path.write_text(json.dumps({"seconds": seconds, "failed": {}}))
+    unknown = {"elapsed": None, "workers": None, "seconds": seconds}
+    assert part(2, ("start", 0), ("end", 60)) == unknown
+    assert part(2, ("start", 0), ("end", 60)) == unknown
 
 
 def test_an_arm_that_breaks_does_not_stop_the_others(here, run, monkeypatch):

@@ -44,6 +44,23 @@ def test_a_cost_is_the_mean_of_differences_of_one_seed(script: ModuleType):
     assert script.beside(result, "gan", "aligned") == ""
 
 
+@pytest.mark.parametrize(
+    ("clock", "end"),
+    [
+        ({"elapsed": 5700.0, "workers": 2}, "; 95 minutes by the clock on 2 workers."),
+        ({"elapsed": None, "workers": None}, "."),
+        ({}, "."),  # of an earlier version
+    ],
+)
+def test_how_long_it_took_is_work_and_the_clock_apart(
+    script: ModuleType, clock: dict[str, object], end: str
+):
+    """9000 s and 1800 s are 3 hours."""
+    result = {"seconds": {"train": 9000.0, "faces": 1800.0}, **clock}
+    says = "3.0 hours of work by its processes: train 150 min, faces 30 min"
+    assert script.seconds(result) == says + end
+
+
 def test_without_a_record_it_says_so(script: ModuleType, tmp_path: Path):
     assert script.page(tmp_path / "bench.json").endswith("Not measured yet.\n")
 

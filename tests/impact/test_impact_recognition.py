@@ -19,7 +19,7 @@ from PIL import Image
 from velatura.attackers import _sensors
 from velatura.data._people.crowd import draw, draw_crowd, replaced
 from velatura.errors import BadInput
-from velatura.impact import _formats, _grid, _recognition, bench, report
+from velatura.impact import _formats, _grid, _recognition, anonymize, bench, report
 from velatura.impact._coco import Instance
 from velatura.jobs import Event
 
@@ -83,9 +83,9 @@ THREE: Faces = {
 }
 
 
-def attacked(root: Path, copy: Path, **settings: Any) -> dict[str, Any]:
+def attacked(root: Path, copy: Path, hide: Any = None, **settings: Any) -> dict[str, Any]:
     data = _formats.read("coco", root)
-    return _recognition.attack(data, root, copy, _recognition.Config(**settings))
+    return _recognition.attack(data, root, copy, _recognition.Config(**settings), hide=hide)
 
 
 # ------------------------------------------------------------------------------------------ by hand
@@ -215,6 +215,79 @@ def test_rank1_against_a_loop(tmp_path, made_up):
     assert found["rank1_interval"][0] < found["rank1"] < found["rank1_interval"][1]
 
 
+# ------------------------------------------------------------------------------------ hidden alike
+
+
+def turned(name: str, image: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Hides by the colours that are opposite; of the image, whose faces are at known places."""
+    return 255 - image
+
+
+def test_the_larger_of_both_galleries_counts(tmp_path, made_up):
+    """By hand: in opposite colours, (245, 255), (235, 255), (215, 175) and (165, 245) of red and
+    blue, all are nearest to the original (40, 80), and one is right; hidden alike, all are."""
+    root = portraits(tmp_path / "coco", THREE)
+    opposite = {
+        name: {x: (255 - r, 0, 255 - b) for x, (r, _, b) in inside.items()}
+        for name, inside in THREE.items()
+    }
+    copy = portraits(tmp_path / "copy", opposite)
+    plain = attacked(root, copy)
+    assert (plain["rank1"], plain["by"], plain["alike"]) == (25, "dlib", None)
+    both = attacked(root, copy, turned)
+    assert (both["rank1"], both["by"]) == (100, "dlib, alike hidden")
+    assert both["rank1_interval"] == [100, 100]
+    assert both["originals"] == plain["originals"]
+    assert both["originals"]["rank1"] == 25
+    assert both["alike"] == {"rank1": 100, "rank1_interval": [100, 100]}
+    assert both["found"] == plain["found"] == 0
+    # Of a copy that hides nothing the originals say more; where both know all, they are named.
+    worse = attacked(root, root, turned)
+    assert (worse["rank1"], worse["by"], worse["alike"]["rank1"]) == (100, "dlib", 25)
+    same = attacked(root, root, lambda name, image, other: image)
+    assert (same["by"], same["alike"]["rank1"]) == ("dlib", 100)
+
+
+def test_what_is_hidden_is_another_picture(tmp_path, made_up):
+    """Every picture that is asked about once, with its own other one; none of the copy's lacks."""
+    root, asked = portraits(tmp_path / "coco", THREE), {}
+
+    def hide(name: str, image: np.ndarray, other: np.ndarray) -> np.ndarray:
+        assert name not in asked
+        asked[name] = (image, other)
+        return other
+
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    (copy / "train/1.png").unlink()
+    found = attacked(root, copy, hide)
+    assert (found["people"], found["gallery"]) == (3, 4)
+    assert sorted(asked) == ["0.png", "2.png"]
+    for name, (image, other) in asked.items():
+        np.testing.assert_array_equal(image, np.array(Image.open(root / "train" / name)))
+        np.testing.assert_array_equal(other, _recognition.pictured_again(image, name))
+
+
+def test_another_picture_is_slightly_another_by_the_lot_of_its_name():
+    """Nearer to the picture moved by a pixel than to the picture; the same for a name."""
+    noise = np.random.default_rng(5).integers(0, 256, (12, 15, 3)).astype(np.uint8)
+    image = noise.repeat(4, 0).repeat(4, 1)
+    for name in ("a.jpg", "b.jpg", "c/d.png"):
+        again = _recognition.pictured_again(image, name)
+        assert (again.shape, again.dtype) == (image.shape, np.uint8)
+        np.testing.assert_array_equal(again, _recognition.pictured_again(image.copy(), name))
+        inner = again[1:-1, 1:-1].astype(float)
+        far = {
+            (y, x): np.abs(inner - image[1 + y : 47 + y, 1 + x : 59 + x]).mean()
+            for y in (-1, 0, 1)
+            for x in (-1, 0, 1)
+        }
+        assert min(far, key=far.__getitem__) != (0, 0)
+        assert 1 < min(far.values()) < 0.8 * far[0, 0]
+    one, other = (_recognition.pictured_again(image, name) for name in ("a.jpg", "b.jpg"))
+    assert (one != other).mean() > 0.5
+
+
 # ------------------------------------------------------------------------------------- in the bench
 
 
@@ -258,13 +331,77 @@ def test_a_bench_says_who_is_recognised_and_keeps_numbers_alone(here):
         "original.json", "maskout.json",
     }  # fmt: skip
     for path in Path("out/faces").iterdir():
-        said = json.loads(path.read_text())
-        assert said["categories"] == [[]]
-        assert {*said["figures"]} == {
-            "people", "gallery", "images", "found", "found_interval", "rank1", "rank1_interval",
-            "chance", "by",
-        }  # fmt: skip
-        assert all(np.size(value) <= 2 for value in said["figures"].values())
+        assert_numbers_alone(json.loads(path.read_text()), alike=False)
+
+
+def assert_numbers_alone(said: dict[str, Any], alike: bool) -> None:
+    assert {*said} == {"version", "categories", "figures"}
+    assert (said["version"], said["categories"]) == (2, [[]])
+    figures = said["figures"]
+    galleries = [figures.pop(name) for name in ("originals", "alike")]
+    assert (galleries[1] is not None) is alike
+    assert {*figures} == {
+        "people", "gallery", "images", "found", "found_interval", "rank1", "rank1_interval",
+        "chance", "by",
+    }  # fmt: skip
+    assert all({*each} == {"rank1", "rank1_interval"} for each in galleries if each)
+    values = [value for each in (figures, *galleries) if each for value in each.values()]
+    assert all(np.size(value) <= 2 for value in values)
+
+
+HIDING: list[dict[str, Any]] = [
+    {"name": "blur", "method": {"name": "blur", "level": "high"}},
+    {"name": "theirs", "method": {"name": "external", "folder": "coco/train"},
+     "regions": {"kind": "frame"}},
+]  # fmt: skip
+
+
+def test_who_reads_the_region_is_compared_alike(here, monkeypatch):
+    """Of four arms blur alone; what is compared is what `anonymize` makes of the other picture."""
+    hidden: dict[str, np.ndarray] = {}
+    made = anonymize.hider
+
+    def hider(how: anonymize.Setup, data: Any) -> Any:
+        assert how.name == "blur"
+        hide = made(how, data)
+
+        def noted(name: str, image: np.ndarray, other: np.ndarray) -> np.ndarray:
+            # Of the very same picture it is the copy.
+            copied = np.array(Image.open(Path("out/copies/blur/train") / name))
+            np.testing.assert_array_equal(hide(name, image, image), copied)
+            hidden[name] = hide(name, image, other)
+            assert (hidden[name] != other).any()
+            return hidden[name]
+
+        return noted
+
+    monkeypatch.setattr(anonymize, "hider", hider)
+    before = {*Path("coco").rglob("*")}
+    result = benches.carried_out(grid(arms=[*benches.GRID["arms"], *HIDING]), Path("out"))
+    assert result["failed"] == {}
+    faces = {arm["name"]: arm["faces"] for arm in result["arms"]}
+    assert {name for name, one in faces.items() if one["alike"] is not None} == {"blur"}
+    assert faces["blur"]["rank1"] == max(
+        faces["blur"][gallery]["rank1"] for gallery in ("originals", "alike")
+    )
+    assert {faces[name]["by"] for name in ("original", "maskout", "theirs")} == {"dlib"}
+    assert len(hidden) == 4
+    assert_numbers_alone(json.loads(Path("out/faces/blur.json").read_text()), alike=True)
+    assert {path.name for path in Path("out/faces").iterdir()} == {f"{n}.json" for n in faces}
+    assert {*Path("coco").rglob("*")} == before
+
+
+def test_figures_of_an_earlier_version_are_measured_again(here):
+    """One that compared with the originals alone had no version."""
+    kinds(grid())
+    path = Path("out/faces/maskout.json")
+    said = json.loads(path.read_text())
+    del said["version"]
+    said["figures"] = {key: said["figures"][key] for key in ("people", "rank1")}
+    path.write_text(json.dumps(said))
+    assert [name for name, kind in kinds(grid()).items() if kind == "end"] == ["faces maskout"]
+    assert json.loads(path.read_text())["version"] == 2
+    assert {*kinds(grid()).values()} == {"reused"}
 
 
 def test_an_older_folder_gains_the_section_and_keeps_it(here):
@@ -415,6 +552,19 @@ def test_generated_people_are_recognised_in_their_own_pictures_alone(crowd, tmp_
     black = attacked(crowd, tmp_path)
     assert black["people"] == same["people"]
     assert (black["found"], black["rank1"]) == (0, pytest.approx(black["chance"]))
+
+
+@wheels
+def test_blur_hides_from_originals_and_not_from_what_is_hidden_alike(crowd, tmp_path):
+    """All the person is blurred, as strongly as there is a level for."""
+    data = _formats.read("coco", crowd)
+    how = anonymize.setup({"method": {"name": "blur", "level": "high"}})
+    anonymize.anonymize(how, data, tmp_path / "blur", workers=1)
+    found = attacked(crowd, tmp_path / "blur", anonymize.hider(how, data))
+    assert found["people"] >= 4
+    assert found["originals"]["rank1"] <= 2 * found["chance"]
+    assert found["alike"]["rank1"] >= 75
+    assert (found["rank1"], found["by"]) == (found["alike"]["rank1"], "dlib, alike hidden")
 
 
 @wheels

@@ -88,18 +88,27 @@ def folder(tmp_path: Path) -> Path:
 
 FACES = {
     "people": 90, "gallery": 92, "images": 60, "found": 81.25, "found_interval": [75.0, 87.5],
-    "rank1": 12.34, "rank1_interval": [6.0, 19.0], "chance": 100 / 92, "by": "centerface, dlib",
+    "rank1": 12.34, "rank1_interval": [6.0, 19.0], "chance": 100 / 92, "by": "dlib, alike hidden",
+    "originals": {"rank1": 1.5, "rank1_interval": [0.0, 3.0]},
+    "alike": {"rank1": 12.34, "rank1_interval": [6.0, 19.0]},
 }  # fmt: skip
 
 
-def with_faces() -> dict[str, Any]:
-    """Of the original all are known, of one arm some, and of the others nothing was measured."""
+def with_faces(earlier: bool = False) -> dict[str, Any]:
+    """Of the original all are known, of one arm some, and of the others nothing was measured.
+
+    Args:
+        earlier: as a bench of an earlier version said it, which hid nothing alike.
+    """
     said = result()
     said["faces_missing"] = None
     every = {"found": 100.0, "found_interval": [100.0, 100.0], "rank1": 100.0,
-             "rank1_interval": [100.0, 100.0]}  # fmt: skip
+             "rank1_interval": [100.0, 100.0], "by": "dlib", "alike": None}  # fmt: skip
     for arm in said["arms"]:
         arm["faces"] = {"original": FACES | every, "blur": FACES}.get(arm["name"])
+        if earlier and arm["faces"]:
+            arm["faces"] = {**arm["faces"], "by": "centerface, dlib"}
+            del arm["faces"]["originals"], arm["faces"]["alike"]
     return said
 
 
@@ -288,35 +297,65 @@ def test_what_a_network_draws_is_shown_of_nobody_alone(folder, capsys, generated
     assert capsys.readouterr().out.count(f"\n{SAID}\nThe known order did NOT come out") == 2
 
 
-def test_who_is_recognised_by_hand(folder):
-    (folder / "bench.json").write_text(json.dumps(with_faces()))
+ALIKE = (
+    "Where a method reads what it hides (blur), slightly other pictures of the same scenes were "
+    "also hidden alike and compared, and the larger figure counts."
+)
+NOT_ALIKE = (
+    "The originals were compared as they are: whoever hides them alike first may recognise far "
+    "more after blur and pixelate."
+)
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+def test_who_is_recognised_by_hand(folder, earlier):
+    said = with_faces(earlier)
+    (folder / "bench.json").write_text(json.dumps(said))
     report.write_report(folder)
     page = Cells()
     page.feed((folder / "report.html").read_text())
     assert [*BLUR, "12.3 %"] in page.rows
     read = ["blur", "98.7 %", "0.25 (0.12\u20130.38)", "61.5"]
-    assert [*read, "81.2 (75.0\u201387.5)", "12.3 (6.0\u201319.0)"] in page.rows
+    by = ["centerface, dlib"] * 2 if earlier else ["dlib", "dlib, alike hidden"]
+    assert [*read, "81.2 (75.0\u201387.5)", "12.3 (6.0\u201319.0)", by[1]] in page.rows
     unknown = ["not measured"] * 2
-    assert ["original", "0.0 %", *unknown, "100.0", "100.0"] in page.rows
-    assert ["same", "98.7 %", *unknown, *unknown] in page.rows
+    assert ["original", "0.0 %", *unknown, "100.0", "100.0", by[0]] in page.rows
+    assert ["same", "98.7 %", *unknown, *unknown, "\u2014"] in page.rows
     says = (
         "Recognised: public networks (centerface, dlib) know where 90 faces were, and hold the "
         "original photographs of 92: how often the most similar is the person's own, 1.1 % by "
-        "chance. Others may recognise more, and of generated people they say little."
+        f"chance. {NOT_ALIKE if earlier else ALIKE} Others may recognise more, and of generated "
+        "people they say little."
     )
     for text in (folder / "report.html", folder / "table.md"):
         written = text.read_text().replace("&#x27;", "'")
         assert says in written
         assert report.OF_FACES.strip() in written
+        assert (report.OF_ALIKE.strip() in written) is not earlier
     listed = json.loads((folder / "table.json").read_text())
     found = {line["arm"]: (line["faces_found"], line["recognised"]) for line in listed}
     assert found == {"original": (100, 100), "blur": (81.25, 12.34), "same": (None, None)}
-    assert report.plain_table(with_faces()).splitlines()[:4] == [
+    assert {line["recognised_by"] for line in listed} == {*by, None}
+    assert report.plain_table(said).splitlines()[:4] == [
         "arm       hidden      box AP  keypoint AP  control box AP     L  recognised",
         "original   0.0 %  42.0 ± 2.0   21.0 ± 1.0      51.0 ± 1.0     \u2014     100.0 %",
         "blur      98.7 %  12.7 ± 3.1    2.2 ± 1.0      51.0 ± 1.0  0.25      12.3 %",
         "same      98.7 %  42.0 ± 1.3   21.0 ± 0.6      51.0 ± 1.0     \u2014           \u2014",
     ]
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "workers", "says"),
+    [(3725.0, 2, "62 minutes on 2 workers"), (59.0, 1, "1 minutes on 1 worker"), (None, None, "")],
+)
+def test_how_long_it_took(folder, elapsed, workers, says):
+    assert report.by_the_clock(result()) == ""  # of an earlier version
+    said = result() | {"elapsed": elapsed, "workers": workers}
+    assert report.by_the_clock(said) == says
+    (folder / "bench.json").write_text(json.dumps(said))
+    report.write_report(folder)
+    shown = f"<dt>by the clock</dt><dd>{says}</dd>"
+    assert (shown in (folder / "report.html").read_text()) is bool(says)
 
 
 def test_a_terminal_of_a_hundred_columns_is_enough():

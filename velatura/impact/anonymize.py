@@ -40,7 +40,7 @@ from velatura.impact._versions import installed
 from velatura.impact._whole import WAYS
 from velatura.regions import Region, RegionAnonymizer
 
-__all__ = ["Config", "Setup", "anonymize", "as_annotated", "look", "methods", "setup"]
+__all__ = ["Config", "Setup", "anonymize", "as_annotated", "hider", "look", "methods", "setup"]
 
 SCHEMA = "velatura-impact-anonymize/1"
 SETTINGS, SUMMARY = "anonymize.toml", "summary.json"
@@ -187,6 +187,28 @@ def look(
     names = [job.entry.name for job in jobs]
     ordered = (found[name] for name in names)
     return _counts(ordered, data, _unlisted(data)), {name: regions[name] for name in names}
+
+
+def hider(how: Setup, data: Dataset) -> Callable[[str, np.ndarray, np.ndarray], np.ndarray]:
+    """What hides other pictures of the same scenes as ``anonymize`` hides those of a data set.
+
+    Returns:
+        Called with an image's name, its pixels as annotated, and the other picture, both
+        (H, W, 3) uint8: the other one, in which the regions of the image are hidden. Nothing is
+        written.
+
+    Raises:
+        BadInput: settings that do not fit the data set.
+    """
+    how = _fitted(how, data)
+    boxes = _boxes(how.cfg.regions)
+    entries = {entry.name: entry for entry in data.entries}
+
+    def hide(name: str, image: np.ndarray, other: np.ndarray) -> np.ndarray:
+        found = _where_in(image, _job(how, data, entries[name], boxes, None, None))
+        return _tools(how)[0](other, found.regions, seed=how.cfg.seed, picture=name)
+
+    return hide
 
 
 def _fitted(how: Setup, data: Dataset) -> Setup:
@@ -345,18 +367,7 @@ def _made(job: Job, line: dict[str, Any]) -> tuple[memoryview | None, _where.Fou
         raise BadInput(f"The annotations name {entry.name}, and there is no file {job.source}.")
     still = read_image(job.source, by_profile=False)
     image, turned = as_annotated(still.pixels, still.turned, entry)
-    anonymizer, detector = _tools(how)
-    if how.name == "none":
-        left = [(instance.id, NONE) for instance in entry.instances]
-        found = _where.Found([], [], [], left, [], 0)
-    else:
-        boxes = job.boxes
-        if detector is not None:
-            (faces,) = detector.detect(image[None], how.cfg.regions.threshold)
-            boxes = faces[:, :4]
-        if job.boxes is not None:
-            _check_boxes(job.boxes, image, how.cfg.regions.boxes)
-        found = _where.find(image, entry, how.cfg.regions, job.points, anonymizer.reach, boxes)
+    found = _where_in(image, job)
     line |= {
         "status": "anonymized" if found.regions else "untouched",
         "sha256_in": still.sha256,
@@ -375,7 +386,7 @@ def _made(job: Job, line: dict[str, Any]) -> tuple[memoryview | None, _where.Fou
     }
     if job.target is None:
         return None, found
-    hidden = anonymizer(image, found.regions, seed=how.cfg.seed, picture=entry.name)
+    hidden = _tools(how)[0](image, found.regions, seed=how.cfg.seed, picture=entry.name)
     if how.name == "external":
         _take_back(line, found.regions, image, hidden)
     options: dict[str, dict[str, Any]] = {
@@ -383,6 +394,22 @@ def _made(job: Job, line: dict[str, Any]) -> tuple[memoryview | None, _where.Fou
         "WEBP": {"lossless": True},
     }
     return encoded(hidden, form, **options.get(form, {})), found
+
+
+def _where_in(image: np.ndarray, job: Job) -> _where.Found:
+    """What is to be hidden in an image, as annotated."""
+    how, entry = job.how, job.entry
+    anonymizer, detector = _tools(how)
+    if how.name == "none":
+        left = [(instance.id, NONE) for instance in entry.instances]
+        return _where.Found([], [], [], left, [], 0)
+    boxes = job.boxes
+    if detector is not None:
+        (faces,) = detector.detect(image[None], how.cfg.regions.threshold)
+        boxes = faces[:, :4]
+    if job.boxes is not None:
+        _check_boxes(job.boxes, image, how.cfg.regions.boxes)
+    return _where.find(image, entry, how.cfg.regions, job.points, anonymizer.reach, boxes)
 
 
 def _take_back(

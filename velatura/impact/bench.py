@@ -9,7 +9,7 @@ See ``_grid`` for the grid file. The folder of a bench:
     attacks/ARM.json   what a fresh network reads of the people in the copy
     faces/ARM.json     how many faces are still found in it, and recognised
     grid.json          the grid
-    jobs.json          seconds of finished jobs, and what broke
+    jobs.json          seconds of finished jobs, and by the clock; workers; what broke
     bench.json         everything that was measured
 """
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -163,10 +164,12 @@ def _looked_for(grid: Grid) -> list[list[str]]:
 
 
 def _faces(grid: Grid, out: Path, arm: str) -> dict[str, Any] | None:
-    """What was found of faces in an arm's copy; None before, and where arms hid others then."""
+    """What was found of faces in an arm's copy; None before, where arms hid others then, and where
+    an earlier version compared less."""
     path = _seen(out, arm)
     found: dict[str, Any] = parsed(path) if path.is_file() else {}
-    return found["figures"] if found.get("categories") == _looked_for(grid) else None
+    current = {"version": _recognition.VERSION, "categories": _looked_for(grid)}
+    return found["figures"] if all(found.get(k) == v for k, v in current.items()) else None
 
 
 def _private(grid: Grid, out: Path) -> Path | None:
@@ -287,11 +290,17 @@ def work_faces(job: str, out: str, values: dict[str, Any], arm: str) -> None:
     each = (_read(grid, folder, "train", names).categories for names in categories)
     data = _read(grid, folder, "train", sorted({name for names in each for name in names}))
     original, copy = (copy_folder(folder, name) for name in (grid.reference, arm))
-    figures = _recognition.attack(data, original, copy, grid.cfg.faces, _told(job))
+    how = grid.arm(arm).setup(folder)
+    # As the copy says: to load a method may take long.
+    reads = parsed(copy / anonymize.SUMMARY)["anonymizer"]["reads_region"]
+    hide = None
+    if reads and how.name not in ("none", "external"):
+        hide = anonymize.hider(how, _read(grid, folder, "train", how.cfg.regions.categories))
+    figures = _recognition.attack(data, original, copy, grid.cfg.faces, _told(job), hide)
     target = _seen(folder, arm)
     target.parent.mkdir(exist_ok=True)
-    text = json.dumps({"categories": categories, "figures": figures})
-    checkpoint.write_atomically(target, text.encode())
+    said = {"version": _recognition.VERSION, "categories": categories, "figures": figures}
+    checkpoint.write_atomically(target, json.dumps(said).encode())
 
 
 def _told(job: str) -> Callable[[int, int], None]:
@@ -405,29 +414,47 @@ def carry_out(
         yield {"jobs": jobs, "pace": pace}
         why: dict[str, str] = {}
         failed = dict(noted["failed"])
-        for event in run_jobs(jobs, workers, 1, keep_going=True, failed=failed):
-            pace.note("", event)
-            if event.kind in ("failed", "skipped"):
-                why[event.job.name] = event.error
-            if event.kind == "failed":
-                noted["failed"][event.job.name] = event.error
-            elif event.kind in ("end", "reused"):
-                noted["failed"].pop(event.job.name, None)
-            if event.kind == "end":
-                noted["seconds"][event.job.name] = round(event.seconds, 2)
-            if event.kind in ("failed", "end"):
-                checkpoint.write_atomically(out / JOBS, json.dumps(noted, indent=1).encode())
-            yield event
-        result = measured(grid, out, why, noted["seconds"], command)
+        before, began = noted["elapsed"], time.monotonic()
+        worked = False  # not where all was done before
+        try:
+            for event in run_jobs(jobs, workers, 1, keep_going=True, failed=failed):
+                pace.note("", event)
+                if event.kind in ("failed", "skipped"):
+                    why[event.job.name] = event.error
+                if event.kind == "failed":
+                    noted["failed"][event.job.name] = event.error
+                elif event.kind in ("end", "reused"):
+                    noted["failed"].pop(event.job.name, None)
+                if event.kind == "end":
+                    noted["seconds"][event.job.name] = round(event.seconds, 2)
+                worked |= event.kind == "start"
+                if worked and before is not None:
+                    noted["elapsed"] = round(before + time.monotonic() - began, 1)
+                    noted["workers"] = max(noted["workers"], workers)
+                if event.kind in ("failed", "end"):
+                    _note(noted, out)
+                yield event
+        finally:
+            if worked:  # the part of a job that was stopped
+                _note(noted, out)
+        result = measured(grid, out, why, noted, command)
         text = json.dumps(result, indent=1, allow_nan=False)
         checkpoint.write_atomically(out / RESULT, text.encode())
     yield {"bench": result}
 
 
-def _noted(out: Path) -> dict[str, dict[str, Any]]:
+def _noted(out: Path) -> dict[str, Any]:
+    """What ``jobs.json`` holds; ``elapsed`` and ``workers`` are None where an earlier version began
+    the folder, since nobody knows those of its part."""
     path = out / JOBS
-    found: dict[str, Any] = {"seconds": {}, "failed": {}}
-    return {**found, **json.loads(path.read_bytes())} if path.is_file() else found
+    if not path.is_file():
+        return {"seconds": {}, "failed": {}, "elapsed": 0.0, "workers": 0}
+    none: dict[str, Any] = {"seconds": {}, "failed": {}, "elapsed": None, "workers": None}
+    return {**none, **json.loads(path.read_bytes())}
+
+
+def _note(noted: Mapping[str, Any], out: Path) -> None:
+    checkpoint.write_atomically(out / JOBS, json.dumps(noted, indent=1).encode())
 
 
 def _claim(grid: Grid, out: Path) -> None:
@@ -479,13 +506,15 @@ def _merged(grid: Grid, out: Path) -> str:
 
 
 def measured(
-    grid: Grid, out: Path, failed: Mapping[str, str], seconds: Mapping[str, float], command: str
+    grid: Grid, out: Path, failed: Mapping[str, str], noted: Mapping[str, Any], command: str
 ) -> dict[str, Any]:
     """What ``bench.json`` holds: all of it read from the folder.
 
     Args:
         failed: names of jobs that came to nothing, and why.
-        seconds: of jobs that ended.
+        noted: ``seconds`` of jobs that ended; ``elapsed``, those by the clock, over the parts of a
+            run that was stopped and went on (but for what a kill cut off after the last job that
+            ended); ``workers``, the most.
     """
     runs: dict[str, dict[int, dict[str, Any]]] = {arm.name: {} for arm in grid.arms}
     for arm, seed in _pairs(grid):
@@ -504,7 +533,7 @@ def measured(
     order = [_compare.held(line, figures) for line in grid.order]
     arms = [_arm(grid, out, arm, runs[arm.name], failed) for arm in grid.arms]
     by_stage: dict[str, float] = {}
-    for name, took in seconds.items():
+    for name, took in noted["seconds"].items():
         stage = name.partition(" ")[0]
         by_stage[stage] = round(by_stage.get(stage, 0.0) + took, 1)
     return {
@@ -525,6 +554,8 @@ def measured(
         "order": order,
         "failed": dict(failed),
         "seconds": by_stage,
+        "elapsed": noted["elapsed"],
+        "workers": noted["workers"],
         "versions": every[0]["run"]["versions"] if every else {},
     }
 

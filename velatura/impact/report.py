@@ -34,7 +34,8 @@ from velatura.report import markdown
 from velatura.report.tables import NONE, value_text
 
 __all__ = [
-    "in_words", "lines", "networks", "plain_table", "published", "read", "write_report",
+    "by_the_clock", "in_words", "lines", "networks", "plain_table", "published", "read",
+    "write_report",
 ]  # fmt: skip
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'"
@@ -128,6 +129,7 @@ def lines(result: Mapping[str, Any]) -> list[dict[str, Any]]:
                             "auroc": privacy.get("auroc"),
                             "faces_found": faces.get("found"),
                             "recognised": faces.get("rank1"),
+                            "recognised_by": faces.get("by"),
                         }
                     )
     return found
@@ -184,16 +186,34 @@ def _has_faces(result: Mapping[str, Any]) -> bool:
     return any(arm.get("faces") for arm in result["arms"])
 
 
+def _hides_alike(result: Mapping[str, Any]) -> bool:
+    """Whether faces were also compared with others that were hidden alike, where that helps; an
+    earlier version did not."""
+    return any("alike" in (arm.get("faces") or {}) for arm in result["arms"])
+
+
 def _about_faces(result: Mapping[str, Any]) -> str:
     """Who is recognised, by whom, and what that is not."""
     most = max(
         (arm["faces"] for arm in result["arms"] if arm.get("faces")), key=lambda one: one["people"]
     )
     nobody = ", and of generated people they say little" if result["data"]["generated"] else ""
+    alike = (
+        "The originals were compared as they are: whoever hides them alike first may recognise far "
+        "more after blur and pixelate."
+    )
+    if _hides_alike(result):
+        both = [arm["name"] for arm in result["arms"] if (arm.get("faces") or {}).get("alike")]
+        alike = (
+            f"Where a method reads what it hides ({', '.join(both) or 'here none'}), slightly "
+            "other pictures of the same scenes were also hidden alike and compared, and the larger "
+            "figure counts."
+        )
     return (
-        f"Recognised: public networks ({most['by']}) know where {most['people']} faces were, and "
-        f"hold the original photographs of {most['gallery']}: how often the most similar is the "
-        f"person's own, {most['chance']:.1f} % by chance. Others may recognise more{nobody}."
+        f"Recognised: public networks (centerface, dlib) know where {most['people']} faces were, "
+        f"and hold the original photographs of {most['gallery']}: how often the most similar is "
+        f"the person's own, {most['chance']:.1f} % by chance. {alike} Others may recognise "
+        f"more{nobody}."
     )
 
 
@@ -286,14 +306,14 @@ def _recognised(arm: Mapping[str, Any]) -> str:
     return f"{found['rank1']:.1f} %" if found else NONE
 
 
-def _faces(arm: Mapping[str, Any]) -> tuple[str, str]:
-    """Faces that are found, and recognised, with their intervals."""
+def _faces(arm: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Faces that are found, and recognised, with their intervals; and by what."""
     found = arm.get("faces")
     if not found:
-        return "not measured", "not measured"
+        return "not measured", "not measured", NONE
     each = (value_text(found, key, 1) for key in ("found", "rank1"))
     shown = [f"{text} ({inside})" if inside else text for text, inside in each]
-    return shown[0], shown[1]
+    return shown[0], shown[1], found["by"]
 
 
 def _of(result: Mapping[str, Any], arm: str, task: str, group: str, figure: str = "AP") -> Any:
@@ -354,7 +374,7 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
         [arm["name"], _share(arm), *_read_of(arm), *(_faces(arm) if faces else ())]
         for arm in result["arms"]
     ]
-    head = ["Arm", "Hidden", "L", "AUROC", *["Faces found, %", "Recognised, %"] * faces]
+    head = ["Arm", "Hidden", "L", "AUROC", *["Faces found, %", "Recognised, %", "By"] * faces]
     found.append(("What a network reads of the people", head, read_))
     if result["order"]:
         order = [
@@ -422,12 +442,17 @@ OF_FACES = (
     "that place; whoever draws somebody else keeps it high, and means to. Recognised: for how many "
     "what the copy has there is more like their own original than like anybody else's, whether or "
     "not a face is found; with 95 % intervals over pictures. The attacker has the very photographs "
-    "that were copied, so with others this network recognises fewer."
+    "that were copied."
+)
+OF_ALIKE = (
+    " Where a method reads what it hides, the attacker also hides slightly other pictures of the "
+    "same scenes by the same settings, and compares alike with alike: the larger figure counts, "
+    "and By names it. What stands around a face helps it, too."
 )
 
 
 def _legend(result: Mapping[str, Any]) -> str:
-    return LEGEND + OF_FACES * _has_faces(result)
+    return LEGEND + OF_FACES * _has_faces(result) + OF_ALIKE * _hides_alike(result)
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
@@ -598,6 +623,14 @@ def _samples(result: Mapping[str, Any], folder: Path) -> str:
     )
 
 
+def by_the_clock(result: Mapping[str, Any]) -> str:
+    """How long all of it took, on how many workers; empty of a bench of an earlier version."""
+    elapsed, workers = result.get("elapsed"), result.get("workers")
+    if elapsed is None:
+        return ""
+    return f"{elapsed / 60:.0f} minutes on {workers} worker{'s' if workers != 1 else ''}"
+
+
 def _made(result: Mapping[str, Any]) -> str:
     """Settings, versions and times."""
     data = result["data"]
@@ -609,6 +642,7 @@ def _made(result: Mapping[str, Any]) -> str:
         "tested on": f"{data['val']['images']['total']} original pictures, fingerprint "
         f"{data['val']['fingerprint']}" if "val" in data else NONE,
         "seconds of all jobs": ", ".join(f"{k} {v:.0f}" for k, v in result["seconds"].items()),
+        **({"by the clock": clock} if (clock := by_the_clock(result)) else {}),
         "versions": ", ".join(f"{k} {v}" for k, v in result["versions"].items()),
     }  # fmt: skip
     listed = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in about.items())
