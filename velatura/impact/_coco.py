@@ -261,8 +261,11 @@ def _instance(at: str, annotation: dict[str, Any], category: str) -> Instance:
     area = annotation.get("area")
     if area is not None and not _numbers([area]):
         raise BadInput(f"{at}: area must be a number of pixels, got {area!r:.60}.")
-    crowd = bool(annotation.get("iscrowd"))
-    return Instance(annotation["id"], category, box, polygons, rle, crowd, keypoints, area)
+    crowd = annotation.get("iscrowd")
+    if crowd not in (None, 0, 1):  # the text "0" is true, and whoever is a crowd may be left
+        raise BadInput(f"{at}: iscrowd must be 0 or 1, got {crowd!r:.60}.")
+    number = annotation["id"]
+    return Instance(number, category, box, polygons, rle, bool(crowd), keypoints, area)
 
 
 def _numbers(values: Any) -> bool:
