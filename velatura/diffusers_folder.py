@@ -133,8 +133,8 @@ class InpaintingPipeline:
             (S, S, 3) uint8; None where the folder's own safety checker refused what was drawn.
 
         Raises:
-            BadInput: the folder cannot be loaded.
-            Failure: the pipeline broke, or gave values that are no numbers.
+            Failure: the folder cannot be loaded; the pipeline broke, or gave values that are no
+                numbers.
         """
         pipeline = self._loaded()
         torch, _ = _libraries()
@@ -169,7 +169,7 @@ class InpaintingPipeline:
 
     def _loaded(self) -> Any:
         if self._broken:
-            raise BadInput(self._broken)  # there are many pictures, and loading takes long
+            raise Failure(self._broken)  # there are many pictures, and loading takes long
         if self._pipeline is None:
             torch, diffusers = _libraries()
             device, dtype = self.device
@@ -187,7 +187,7 @@ class InpaintingPipeline:
                 raise
             except Exception as error:  # what libraries make of files that are none
                 self._broken = f"{self.folder} cannot be loaded by diffusers: {_line(error)}."
-                raise BadInput(self._broken) from None
+                raise Failure(self._broken) from None
             self._pipeline.set_progress_bar_config(disable=True)
         return self._pipeline
 
@@ -369,4 +369,6 @@ def _quiet(diffusers: Any) -> None:
 
 
 def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:200]
+    """The first line of a message that says anything, without its full stop."""
+    told = (line[:200].strip(" .") for line in str(error).splitlines())
+    return next(filter(None, told), type(error).__name__)
