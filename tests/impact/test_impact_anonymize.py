@@ -318,6 +318,15 @@ def test_originals_are_never_written_over_through_a_link(data, out):
     assert tiny.tree(data) == before
 
 
+@pytest.mark.parametrize("place", ["train/out", "train/deep/out", "train/none/../out"])
+def test_a_copy_among_the_images_would_be_counted(data, place):
+    before = tiny.tree(data)
+    with pytest.raises(BadInput, match=r"lies in .*train, where copies would count as images"):
+        run(data, data / place)
+    assert tiny.tree(data) == before
+    assert run(data, data / "out")["images"]["not_annotated"] == 0
+
+
 def test_two_at_once_are_refused(data, out):
     def second(done: int, total: int) -> None:
         if done == 1:

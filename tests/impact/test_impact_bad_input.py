@@ -243,6 +243,11 @@ INSTANCES = [
     ({"bbox": "all"}, "bbox must be"),
     ({"bbox": [1, 2, float("nan"), 4]}, "bbox must be"),
     ({"keypoints": [1, 2]}, "keypoints must be x, y and visibility in turn"),
+    (
+        {"keypoints": [1, 2, 2] * 5},
+        "tiny_train.json: annotation 7 has 5 keypoints, and its category person names 7",
+    ),
+    ({"keypoints": [1, 2, 2] * 8}, "annotation 7 has 8 keypoints"),
     ({"segmentation": "x"}, "segmentation must be polygons or runs, got 'x'"),
     ({"segmentation": [[1, 2, 3]]}, "a polygon must be a list of x and y in turn"),
     # COCO's own library takes memory for every pixel of an edge, until there is none.
@@ -291,6 +296,13 @@ def test_crowds_are_said_by_a_number_or_a_truth(tmp_path, value):
     tiny.write(tmp_path, content)
     (instance,) = _formats.read("coco", tmp_path, images=tmp_path).entries[0].instances
     assert instance.crowd is (value in (1, True))
+
+
+@pytest.mark.parametrize("form", ["coco", "crowdpose"])
+def test_a_list_is_said_to_be_one_wherever_images_are(tmp_path, form):
+    path = tiny.write(tmp_path, [])
+    with pytest.raises(BadInput, match=f"^{path} holds a list; expected an object with images"):
+        _formats.read(form, tmp_path)
 
 
 def test_text_that_is_no_json(tmp_path):

@@ -232,12 +232,16 @@ def _claimed(out: Path, data: Dataset, values: dict[str, Any]) -> Journal:
     """The journal of a folder that is new, or that the same settings have begun.
 
     Raises:
-        BadInput: it holds something else, or is the data set itself.
+        BadInput: it holds something else, is the data set itself, or lies among its images.
     """
     place, source = out / data.images, data.root / data.images
     for ours, theirs in ((out, data.root), (place, source)):
         if ours.resolve() == theirs.resolve():
             raise BadInput(f"{ours} is the data set itself; name another --out.")
+    if source.resolve() in out.resolve().parents:
+        raise BadInput(
+            f"{out} lies in {source}, where copies would count as images; name another --out."
+        )
     settings = out / SETTINGS
     if settings.exists():
         there = read_toml(settings)
