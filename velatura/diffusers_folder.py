@@ -4,8 +4,9 @@
     unet, vae, ...       a folder for each part: settings as JSON, weights as safetensors
 
 It is looked through before the library sees it: such a folder can name classes of any installed
-module, and weights that end in .bin are pickles, which can run code. Here only the parts of Stable
-Diffusion are let through, with weights as safetensors. Nothing is fetched from anywhere.
+module, weights that end in .bin are pickles, which can run code, and settings can name code that is
+fetched from the net. Here only the parts of Stable Diffusion are let through, with weights as
+safetensors. Nothing is fetched from anywhere.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,14 +29,23 @@ __all__ = ["PIPELINES", "InpaintingPipeline"]
 
 PIPELINES = ("StableDiffusionInpaintPipeline", "StableDiffusionXLInpaintPipeline")
 NEEDS = ("torch", "torchvision", "transformers", "diffusers")
+# Those of Stable Diffusion that draw by the generator that they are given, and by no other lot.
+SCHEDULERS = (
+    "DDIM", "DDPM", "DEISMultistep", "DPMSolverMultistep", "DPMSolverSinglestep",
+    "EulerAncestralDiscrete", "EulerDiscrete", "HeunDiscrete", "KDPM2AncestralDiscrete",
+    "KDPM2Discrete", "LCM", "LMSDiscrete", "PNDM", "TCD", "UniPCMultistep",
+)  # fmt: skip
 # A part as model_index.json names it, and the stem of its weights; none where it has no weights.
 PARTS = {
     r"diffusers (AutoencoderKL|UNet2DConditionModel)": "diffusion_pytorch_model",
     r"transformers CLIPTextModel(WithProjection)?": "model",
     r"stable_diffusion StableDiffusionSafetyChecker": "model",
-    r"diffusers \w+Scheduler|transformers (CLIPTokenizer(Fast)?|CLIPImageProcessor\w*)": "",
+    rf"diffusers ({'|'.join(SCHEDULERS)})Scheduler": "",
+    r"transformers (CLIPTokenizer(Fast)?|CLIPImageProcessor\w*)": "",
 }
 VARIANTS = ("", "fp16")  # of weights, in the order in which they are looked for
+CODE = re.compile("_implementation|kernel")  # in the names of settings that choose it
+OURS = ("eager", "sdpa")  # attention of torch alone; other names ask for a package that fetches it
 READ = (".json", ".txt", ".safetensors")  # endings of what the library may read of a part
 
 
@@ -53,12 +64,14 @@ class InpaintingPipeline:
             dtype: float16, bfloat16, float32, or auto: float16 on a GPU, float32 elsewhere.
 
         Raises:
-            BadInput: no such folder, or another pipeline, or weights that may hold code; the
-                library is not installed.
+            BadInput: no such folder, or another pipeline, or weights or settings that may bring
+                code; the library is not installed.
         """
         self.folder = Path(folder)
         self._asked = device, dtype
         self.name, self._parts = _index(self.folder)
+        for part in self._parts:
+            _look_through(self.folder, part)
         self._variant = _variant(self.folder, self._parts)
         self._pipeline: Any = None
         self._broken = ""
@@ -120,8 +133,8 @@ class InpaintingPipeline:
             (S, S, 3) uint8; None where the folder's own safety checker refused what was drawn.
 
         Raises:
-            BadInput: the folder cannot be loaded.
-            Failure: the pipeline broke, or gave values that are no numbers.
+            Failure: the folder cannot be loaded; the pipeline broke, or gave values that are no
+                numbers.
         """
         pipeline = self._loaded()
         torch, _ = _libraries()
@@ -156,7 +169,7 @@ class InpaintingPipeline:
 
     def _loaded(self) -> Any:
         if self._broken:
-            raise BadInput(self._broken)  # there are many pictures, and loading takes long
+            raise Failure(self._broken)  # there are many pictures, and loading takes long
         if self._pipeline is None:
             torch, diffusers = _libraries()
             device, dtype = self.device
@@ -174,7 +187,7 @@ class InpaintingPipeline:
                 raise
             except Exception as error:  # what libraries make of files that are none
                 self._broken = f"{self.folder} cannot be loaded by diffusers: {_line(error)}."
-                raise BadInput(self._broken) from None
+                raise Failure(self._broken) from None
             self._pipeline.set_progress_bar_config(disable=True)
         return self._pipeline
 
@@ -206,6 +219,11 @@ def _index(folder: Path) -> tuple[str, dict[str, str]]:
         if part.startswith("_") or not isinstance(value, list) or value == [None, None]:
             continue  # a setting, or a part that it does without
         what = " ".join(map(str, value))
+        if re.fullmatch(r"diffusers \w+Scheduler", what) and what[10:-9] not in SCHEDULERS:
+            raise BadInput(
+                f"{path} wants the scheduler {what[10:][:60]}, with which the seed would not say "
+                f"what is drawn, or nothing can be; expected one of {', '.join(SCHEDULERS)}."
+            )
         stems = [stem for pattern, stem in PARTS.items() if re.fullmatch(pattern, what)]
         if not stems or not re.fullmatch(r"\w+", part):
             raise BadInput(
@@ -216,6 +234,76 @@ def _index(folder: Path) -> tuple[str, dict[str, str]]:
             raise BadInput(f"{folder} lacks the folder {part}, which {path.name} names.")
         parts[part] = stems[0]
     return name, parts
+
+
+def _look_through(folder: Path, part: str) -> None:
+    """Nothing in a part, or beside the parts, brings code along.
+
+    Raises:
+        BadInput: something does.
+    """
+    for code in sorted([*folder.glob("*.py"), *(folder / part).rglob("*.py")]):
+        raise BadInput(
+            f"{code} is code beside weights; nothing of {folder} was loaded: take it out, if you "
+            "trust the rest."
+        )
+    for path in sorted((folder / part).glob("*.json")):
+        if "safetensors" in path.name:
+            _check_shards(path)
+        elif path.name == "adapter_config.json":
+            raise BadInput(
+                f"{path} is of an adapter, whose network lies elsewhere; merge it first."
+            )
+        elif path.name.endswith("config.json"):
+            for key, value in _settings(_json(path)):
+                if key == "quantization_config" and value is not None:
+                    raise BadInput(
+                        f"{path} has a quantization_config, which needs packages that can fetch "
+                        "code; save the pipeline without."
+                    )
+                if CODE.search(key) and isinstance(value, str) and value not in OURS:
+                    raise BadInput(
+                        f"{path} has {key} = {value[:60]!r}, which can make transformers fetch "
+                        "code; take it out, or say sdpa or eager."
+                    )
+
+
+def _check_shards(path: Path) -> None:
+    """An index of weights names files beside it that are safetensors, and no others.
+
+    Raises:
+        BadInput: it names others.
+    """
+    said = _json(path)
+    shards = said.get("weight_map") if isinstance(said, dict) else None
+    if not isinstance(shards, dict) or not shards:
+        raise BadInput(f"{path} has no weight_map, which names the files of weights.")
+    for shard in dict.fromkeys(map(str, shards.values())):
+        plain = re.fullmatch(r"[\w.-]+\.safetensors", shard)
+        if not plain or not (path.parent / shard).is_file():
+            raise BadInput(
+                f"{path} names {shard[:80]!r} as weights; expected a file beside it that ends in "
+                ".safetensors, since others can hold code."
+            )
+
+
+def _settings(said: Any) -> Iterator[tuple[str, Any]]:
+    """Every value, however deep, by the nearest name above it; below a choice of code by that."""
+    todo = [("", said)]
+    while todo:
+        key, value = todo.pop()
+        yield key, value
+        if isinstance(value, dict):
+            todo += [(key if CODE.search(key) else name, below) for name, below in value.items()]
+        elif isinstance(value, list):
+            todo += [(key, below) for below in value]
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        raise BadInput(f"{path} cannot be read, or is no JSON.") from None
 
 
 def _variant(folder: Path, parts: dict[str, str]) -> str:
@@ -281,4 +369,6 @@ def _quiet(diffusers: Any) -> None:
 
 
 def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:200]
+    """The first line of a message that says anything, without its full stop."""
+    told = (line[:200].strip(" .") for line in str(error).splitlines())
+    return next(filter(None, told), type(error).__name__)

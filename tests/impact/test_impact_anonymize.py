@@ -318,6 +318,15 @@ def test_originals_are_never_written_over_through_a_link(data, out):
     assert tiny.tree(data) == before
 
 
+@pytest.mark.parametrize("place", ["train/out", "train/deep/out", "train/none/../out"])
+def test_a_copy_among_the_images_would_be_counted(data, place):
+    before = tiny.tree(data)
+    with pytest.raises(BadInput, match=r"lies in .*train, where copies would count as images"):
+        run(data, data / place)
+    assert tiny.tree(data) == before
+    assert run(data, data / "out")["images"]["not_annotated"] == 0
+
+
 def test_two_at_once_are_refused(data, out):
     def second(done: int, total: int) -> None:
         if done == 1:
@@ -340,6 +349,37 @@ def test_a_full_disk_ends_the_work_and_not_an_image(data, out, monkeypatch):
         run(data, out)
     monkeypatch.undo()
     assert run(data, out)["images"]["anonymized"] == 3
+
+
+@pytest.mark.parametrize("name", ["gan", "maskout"])
+def test_a_method_that_breaks_ends_the_work_and_is_not_the_images_fault(
+    data, out, tmp_path, monkeypatch, gan_file, name
+):
+    """In one sentence, with nothing half-written; once it is mended, the same command goes on."""
+    method = {"name": name, **({"model": str(gan_file)} if name == "gan" else {})}
+    whole = run(data, tmp_path / "whole", {"method": method})
+    kind = type(setup({"method": method}).anonymizer())
+    apply, asked = kind.apply, []
+
+    def breaks(self, image, found, seed, picture):
+        asked.append(picture)
+        if picture == "deep/1.png":
+            raise Failure("The network broke: some words.")
+        apply(self, image, found, seed, picture)
+
+    monkeypatch.setattr(kind, "apply", breaks)
+    with pytest.raises(Failure) as error:
+        run(data, out, {"method": method})
+    assert str(error.value) == (
+        "The network broke: some words (at deep/1.png); what is done is kept, and the same command "
+        "goes on."
+    )
+    assert asked == ["0.png", "deep/1.png"]
+    settings = ["anonymize.toml", "manifest.jsonl.partial", "train/0.png"]
+    assert sorted(tiny.tree(out)) == settings
+    monkeypatch.undo()
+    assert run(data, out, {"method": method}) == whole
+    assert tiny.tree(out) == tiny.tree(tmp_path / "whole")
 
 
 # ------------------------------------------------------------------------------ a look before

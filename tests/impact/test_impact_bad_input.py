@@ -243,6 +243,11 @@ INSTANCES = [
     ({"bbox": "all"}, "bbox must be"),
     ({"bbox": [1, 2, float("nan"), 4]}, "bbox must be"),
     ({"keypoints": [1, 2]}, "keypoints must be x, y and visibility in turn"),
+    (
+        {"keypoints": [1, 2, 2] * 5},
+        "tiny_train.json: annotation 7 has 5 keypoints, and its category person names 7",
+    ),
+    ({"keypoints": [1, 2, 2] * 8}, "annotation 7 has 8 keypoints"),
     ({"segmentation": "x"}, "segmentation must be polygons or runs, got 'x'"),
     ({"segmentation": [[1, 2, 3]]}, "a polygon must be a list of x and y in turn"),
     # COCO's own library takes memory for every pixel of an edge, until there is none.
@@ -250,6 +255,10 @@ INSTANCES = [
     ({"segmentation": [[5, 5, -2e5, 6, 20, 30]]}, "a polygon reaches 200000 pixels far"),
     ({"bbox": [0, 0, 10**400, 9]}, "bbox must be"),
     ({"segmentation": {"size": [3]}}, "a segmentation in runs must have a size and counts"),
+    *(
+        ({"iscrowd": value}, re.escape(f"annotation 7: iscrowd must be 0 or 1, got {value!r}."))
+        for value in ("0", "", "false", 2, -1, 0.5, [0])
+    ),
     ({"image_id": [1]}, r"annotation 7 is of image \[1\]"),
     ({"category_id": [1]}, r"annotation 7 is of category \[1\], which the file does not list"),
 ]
@@ -276,6 +285,24 @@ def test_an_annotation_that_is_none(tmp_path, change, says):
     tiny.write(tmp_path, content)
     with pytest.raises(BadInput, match=says):
         _formats.read("coco", tmp_path, images=tmp_path)
+
+
+@pytest.mark.parametrize("value", [0, 1, False, True, None, "absent"])
+def test_crowds_are_said_by_a_number_or_a_truth(tmp_path, value):
+    content = copy.deepcopy(GOOD)
+    content["annotations"][0]["iscrowd"] = value
+    if value == "absent":
+        del content["annotations"][0]["iscrowd"]
+    tiny.write(tmp_path, content)
+    (instance,) = _formats.read("coco", tmp_path, images=tmp_path).entries[0].instances
+    assert instance.crowd is (value in (1, True))
+
+
+@pytest.mark.parametrize("form", ["coco", "crowdpose"])
+def test_a_list_is_said_to_be_one_wherever_images_are(tmp_path, form):
+    path = tiny.write(tmp_path, [])
+    with pytest.raises(BadInput, match=f"^{path} holds a list; expected an object with images"):
+        _formats.read(form, tmp_path)
 
 
 def test_text_that_is_no_json(tmp_path):

@@ -64,6 +64,7 @@ def test_what_failed_is_named(run, coco):
     assert err == (
         "FAILED: 3.png: The annotations name 3.png, and there is no file coco/train/3.png.\n"
     )
+    assert "instances: 6; hidden 4, 100.0 % of those in the copy\n" in out
     assert "  not hidden: 2: image failed\n" in out
     assert "  in the folder, but in no file of annotations: 1; not copied\n" in out
 

@@ -57,6 +57,16 @@ def test_the_copies_that_it_makes(folder, monkeypatch):
     assert not Path("whole").exists()
 
 
+def test_two_workers_draw_what_one_draws(diffusion_folder, tmp_path):
+    """Each loads the pipeline for itself."""
+    data = _formats.read("coco", tiny.make(tmp_path / "coco", 9))
+    method = {"name": "diffusion", "model": str(diffusion_folder), "size": 32, "steps": 1}
+    how = anonymize.setup({"method": {**method, "device": "cpu"}})
+    for workers in (1, 2):
+        anonymize.anonymize(how, data, tmp_path / str(workers), workers=workers)
+    assert tiny.tree(tmp_path / "2") == tiny.tree(tmp_path / "1")
+
+
 def test_the_commands_of_the_page_run(folder, capsys, root):
     tiny.make(Path("coco"))
     page = (root / "docs/impact.md").read_text(encoding="utf-8")

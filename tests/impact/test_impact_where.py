@@ -189,6 +189,33 @@ def test_the_face_of_a_head_and_a_neck():
     assert face_box(points[1:], ["neck"], None) is None
 
 
+def test_the_person_says_how_large_a_head_is_at_least():
+    """Where two points are one behind the other, whatever they are of, their pair says nothing."""
+    names, box = ["nose", "left_eye", "left_shoulder", "right_shoulder"], (0, 0, 200, 280)
+    aside = np.array([[0, 0, 0], [100, 40, 2], [90, 120, 2], [96, 120, 2]])
+    assert face_box(aside, names, box) == pytest.approx((40, -20, 160, 100))  # .6 of 200
+    one_pixel = np.array([[100, 40, 2], [100, 40, 2], [0, 0, 0], [0, 0, 0]])
+    assert face_box(one_pixel, names, box) == pytest.approx((40, -20, 160, 100))
+    # Two points of the head that are apart: 5 pixels of 48 mm are 25; a seventh of 280 is more.
+    apart = np.array([[100, 40, 2], [105, 40, 2], [0, 0, 0], [0, 0, 0]])
+    assert face_box(apart, names, box) == pytest.approx((82.5, 20, 122.5, 60))
+    assert face_box(apart, names, (0, 0, 200, 70)) == pytest.approx((90, 27.5, 115, 52.5))  # lying
+
+
+def test_the_face_of_a_person_without_a_box(tmp_path):
+    """Its mask says how large the person is, else how far the keypoints reach, else nothing."""
+    points = [20, 10, 2, 20, 10, 2] + [0] * 15
+    flat = {"bbox": None, "segmentation": [[10, 5, 30, 5, 30, 35, 10, 35]], "keypoints": points}
+    answer = found(tmp_path, [tiny.person(1, 1, (0, 0, 0, 0), **flat)], kind="face")
+    assert (answer.boxes, answer.hidden) == ([(14, 4, 26, 16)], [1])  # .6 of 20
+    flat = {"bbox": [3, 3, 0, 5], "segmentation": None, "keypoints": [*points[:18], 30, 45, 2]}
+    answer = found(tmp_path, [tiny.person(1, 1, (0, 0, 0, 0), **flat)], kind="face")
+    assert answer.boxes == [(17, 7, 23, 13)]  # .6 of 10, more than a seventh of 35
+    flat["keypoints"] = points
+    answer = found(tmp_path, [tiny.person(1, 1, (0, 0, 0, 0), **flat)], kind="face")
+    assert (answer.hidden, answer.skipped) == ([], [(1, "nothing says how large the face is")])
+
+
 def test_faces_of_generated_people_are_covered():
     """Whose head is drawn by keypoints that are known, in every action and view."""
     cfg = people.Config(size=96, frames=2, train_people=6, train_clips=1)

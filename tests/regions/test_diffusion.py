@@ -208,6 +208,101 @@ def test_weights_that_may_hold_code(tmp_path, part):
     )
 
 
+def shards(folder: Path, part: str, said: Any) -> Path:
+    """An index of shards in place of weights."""
+    (weights,) = (folder / part).iterdir()
+    weights.unlink()
+    index = weights.with_name(f"{weights.name}.index.json")
+    index.write_text(json.dumps(said))
+    return index
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder"])
+@pytest.mark.parametrize(
+    "name", ["m-00001-of-00001.bin", "../one.safetensors", "lost.safetensors", "a/b.safetensors", 3]
+)
+def test_an_index_of_shards_that_may_hold_code(tmp_path, part, name):
+    """A pickle by another name: the libraries take whatever file the index names."""
+    folder = shell(tmp_path / "p")
+    index = shards(folder, part, {"weight_map": {"a": name}})
+    (folder / "one.safetensors").touch()
+    (folder / part / "m-00001-of-00001.bin").touch()
+    (folder / part / "a").mkdir()
+    (folder / part / "a/b.safetensors").touch()
+    assert refused(folder) == (
+        f"{index} names {str(name)!r} as weights; expected a file beside it that ends in "
+        ".safetensors, since others can hold code."
+    )
+
+
+def test_an_index_of_shards(tmp_path, monkeypatch):
+    """Beside whole weights, too, since diffusers prefers it; the digest is of the shards."""
+    folder = shell(tmp_path / "p")
+    (folder / "unet/diffusion_pytorch_model.safetensors.index.json").write_text("[]")
+    assert refused(folder).endswith("has no weight_map, which names the files of weights.")
+    folder = shell(tmp_path / "q")
+    index = shards(folder, "unet", {"weight_map": {"a": "m-1.safetensors", "b": "m-2.safetensors"}})
+    assert "names 'm-1.safetensors' as weights" in refused(folder)
+    for number in (1, 2):
+        (index.parent / f"m-{number}.safetensors").write_bytes(b"one")
+    monkeypatch.setattr("velatura.diffusers_folder.NEEDS", ())
+    made = InpaintingPipeline(folder)
+    before = made.digest
+    (index.parent / "m-2.safetensors").write_bytes(b"more")
+    assert made.digest != before
+
+
+@pytest.mark.parametrize("name", ["unet/diffusers.py", "scheduler/deep/a.py", "pipeline.py"])
+def test_code_beside_weights(tmp_path, name):
+    folder = shell(tmp_path / "p")
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("raise SystemExit")
+    assert refused(folder) == (
+        f"{folder / name} is code beside weights; nothing of {folder} was loaded: take it out, if "
+        "you trust the rest."
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        ({"attn_implementation": "a/b"}, "has attn_implementation = 'a/b', which can make transf"),
+        ({"_attn_implementation": "flash_attention_2"}, "= 'flash_attention_2', which can make"),
+        ({"x": [{"attn_implementation": {"": {"y": "a/b"}}}]}, "has attn_implementation = 'a/b'"),
+        ({"experts_implementation": "a/b@v1:c"}, "take it out, or say sdpa or eager."),
+        ({"quantization_config": {"quant_method": "a"}}, "has a quantization_config, which needs"),
+    ],
+)
+def test_settings_that_fetch_code(tmp_path, said, says):
+    """The libraries ask the package `kernels`, which fetches what is named from the net."""
+    folder = shell(tmp_path / "p")
+    (folder / "text_encoder/config.json").write_text(json.dumps(said))
+    assert says in refused(folder)
+    assert refused(folder).startswith(f"{folder}/text_encoder/config.json has ")
+
+
+def test_settings_that_fetch_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("velatura.diffusers_folder.NEEDS", ())
+    folder = shell(tmp_path / "p")
+    said = {"attn_implementation": "sdpa", "_attn_implementation": None, "conv_in_kernel": 3}
+    (folder / "unet/config.json").write_text(json.dumps(said))
+    assert InpaintingPipeline(folder).name == "StableDiffusionInpaintPipeline"
+    (folder / "unet/config.json").write_text("{")
+    assert refused(folder) == f"{folder}/unet/config.json cannot be read, or is no JSON."
+    (folder / "unet/config.json").unlink()
+    (folder / "unet/adapter_config.json").write_text("{}")
+    assert "is of an adapter, whose network lies elsewhere" in refused(folder)
+
+
+@pytest.mark.parametrize("name", ["DPMSolverSDE", "CosineDPMSolverMultistep", "FlowMatchEuler"])
+def test_schedulers_that_draw_by_other_lots(tmp_path, name):
+    """The noise of torchsde is of the process, and not of the generator that the picture has."""
+    folder = shell(tmp_path / "p", scheduler=["diffusers", f"{name}Scheduler"])
+    said = refused(folder)
+    assert f"wants the scheduler {name}Scheduler, with which the seed" in said
+    assert "expected one of DDIM, DDPM, DEISMultistep, " in said
+
+
 def test_without_the_library_it_says_so(tmp_path, monkeypatch):
     folder = shell(tmp_path / "p")
     said = (
@@ -311,7 +406,7 @@ def test_weights_in_half_precision_only(diffusers, tmp_path):
 def test_damaged_weights_are_one_sentence_and_tried_once(diffusers, tmp_path, monkeypatch):
     painter = InpaintingPipeline(shell(tmp_path / "p"), "cpu")
     for _ in range(2):
-        with pytest.raises(BadInput, match=r"p cannot be loaded by diffusers: [^\n]+\.$"):
+        with pytest.raises(Failure, match=r"p cannot be loaded by diffusers: [^\n]+[^ .]\.$"):
             painter.draw(*blank(), 0, "ab")
         monkeypatch.setattr("velatura.diffusers_folder._quiet", None)  # would break a second try
 

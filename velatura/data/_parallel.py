@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from velatura.errors import BadInput, Failure
+from velatura.errors import Failure, VelaturaError
 
 __all__ = ["reason_of", "spread"]
 
@@ -60,9 +60,9 @@ def spread(
 
 def reason_of(error: Exception, path: str | Path) -> str:
     """Why one file cannot be used: our own sentence, or whatever a library said of it."""
-    if isinstance(error, BadInput):
+    if isinstance(error, VelaturaError):
         return str(error)
-    said = " ".join(str(error).split()) or "it says no more"
+    said = " ".join(str(error).split()).rstrip(" .") or "it says no more"
     return f"{path} cannot be read: {type(error).__name__}: {said}."
 
 

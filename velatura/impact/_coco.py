@@ -16,7 +16,7 @@ import numpy as np
 
 from velatura.errors import BadInput, unknown
 
-__all__ = ["Dataset", "Entry", "Instance", "dataset", "parsed"]
+__all__ = ["Dataset", "Entry", "Instance", "checked", "dataset", "parsed"]
 
 MOST = 1e12  # of any number; a number without end is none
 FAR = 1e5  # pixels from the origin; COCO's library walks along each edge of a polygon
@@ -136,15 +136,34 @@ def dataset(
             entries[entry.name] = entry if known is None else _united(where, known, entry)
     if not entries:
         raise BadInput(f"{', '.join(contents)} name no image.")
+    for entry in entries.values():
+        for instance in entry.instances:
+            names = points.get(instance.category, ())
+            count = len(names) if instance.keypoints is None else len(instance.keypoints)
+            if names and count != len(names):
+                raise BadInput(
+                    f"{', '.join(contents)}: annotation {instance.id} has {count} keypoints, and "
+                    f"its category {instance.category} names {len(names)}."
+                )
     return Dataset(root, images, list(entries.values()), chosen, points, dict(documents))
 
 
-def _categories(where: str, content: Any) -> list[dict[str, Any]]:
+def checked(where: str, content: Any) -> dict[str, Any]:
+    """What a file of annotations holds, which is an object.
+
+    Raises:
+        BadInput: it is none.
+    """
     if not isinstance(content, dict):
         raise BadInput(
             f"{where} holds a {type(content).__name__}; expected an object with images, "
             "annotations and categories, as COCO's ground truth has them."
         )
+    return content
+
+
+def _categories(where: str, content: Any) -> list[dict[str, Any]]:
+    checked(where, content)
     for key in ("images", "annotations", "categories"):
         if not isinstance(content.get(key), list):
             raise BadInput(
@@ -261,8 +280,11 @@ def _instance(at: str, annotation: dict[str, Any], category: str) -> Instance:
     area = annotation.get("area")
     if area is not None and not _numbers([area]):
         raise BadInput(f"{at}: area must be a number of pixels, got {area!r:.60}.")
-    crowd = bool(annotation.get("iscrowd"))
-    return Instance(annotation["id"], category, box, polygons, rle, crowd, keypoints, area)
+    crowd = annotation.get("iscrowd")
+    if crowd not in (None, 0, 1):  # the text "0" is true, and whoever is a crowd may be left
+        raise BadInput(f"{at}: iscrowd must be 0 or 1, got {crowd!r:.60}.")
+    number = annotation["id"]
+    return Instance(number, category, box, polygons, rle, bool(crowd), keypoints, area)
 
 
 def _numbers(values: Any) -> bool:

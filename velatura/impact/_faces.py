@@ -2,9 +2,10 @@
 
 A head has about the same size on everybody. Seen from anywhere, the distance between two of its
 points is at most what it is in space, so each pair of points that is known says how large the
-head is at least, and the largest answer is the nearest. Lengths in millimetres are about those of
-an adult man (Poston, "Human Engineering Design Data Digest", 2000: bitragion breadth 145, head
-length 197, biacromial breadth 397); who is smaller only gets a larger box.
+head is at least, and the largest answer is the nearest; so does the height of the whole person.
+Lengths in millimetres are about those of an adult man (Poston, "Human Engineering Design Data
+Digest", 2000: bitragion breadth 145, head length 197, biacromial breadth 397); who is smaller only
+gets a larger box.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ LENGTHS = {
     ("left_shoulder", "right_shoulder"): 360,
     ("head", "neck"): 280,
 }
-# Of a person's box: where nothing else is known, a head is a seventh of the height of whoever
-# stands, and more than half of a box that shows little beside it.
+OF_THE_HEAD = {pair for pair in LENGTHS if not any("shoulder" in name for name in pair)}
+# Of a person's box: a head is at least a seventh of its height, as of whoever stands; and more than
+# half of a box that shows little beside it, which may be so where two points of the head are not.
 TALL, BROAD = 1 / 7, 0.6
 
 Point = tuple[float, float]
@@ -49,7 +51,8 @@ def face_box(
         box: of the person, x0, y0, x1, y1.
 
     Returns:
-        x0, y0, x1, y1 in pixels, all known points of the face inside; None where none is known.
+        x0, y0, x1, y1 in pixels, all known points of the face inside; None where none is known,
+        or nothing says how large a head is.
     """
     known = {
         name: (float(x), float(y))
@@ -60,6 +63,8 @@ def face_box(
     if not points:
         return None
     side = HEAD * _scale(known, box)
+    if side <= 0:
+        return None
     x, y = _middle(known, side)
     half = side / 2
     across, down = zip(*points, strict=True)
@@ -70,15 +75,19 @@ def face_box(
 
 def _scale(known: Mapping[str, Point], box: Sequence[float] | None) -> float:
     """Pixels to a millimetre, at least."""
-    found = [
-        dist(known[a], known[b]) / length
+    found = {
+        (a, b): dist(known[a], known[b]) / length
         for (a, b), length in LENGTHS.items()
         if a in known and b in known
-    ]
-    if not found and box is not None:
-        width, height = box[2] - box[0], box[3] - box[1]
-        found = [max(TALL * height, BROAD * min(width, height)) / HEAD]
-    return max(found, default=0.0)
+    }
+    least = [*found.values(), 0.0]
+    # Shoulders seen from the side, or two points on one pixel, would make a head of no size.
+    across, down = zip(*known.values(), strict=True)
+    x0, y0, x1, y1 = box or (min(across), min(down), max(across), max(down))
+    least.append(TALL * (y1 - y0) / HEAD)
+    if not any(found[pair] for pair in OF_THE_HEAD & found.keys()):
+        least.append(BROAD * min(x1 - x0, y1 - y0) / HEAD)
+    return max(least)
 
 
 def _middle(known: Mapping[str, Point], side: float) -> Point:

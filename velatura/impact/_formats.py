@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from velatura.errors import BadInput, unknown
-from velatura.impact._coco import Dataset, dataset, parsed
+from velatura.impact._coco import Dataset, checked, dataset, parsed
 
 __all__ = ["FORMATS", "read"]
 
@@ -130,7 +130,7 @@ def _images(root: Path, path: Path, content: Any) -> Path:
     """The first usual folder that has the first image; or some other one of the first hundred."""
     split = path.stem.rsplit("_", 1)[-1]
     usual = [root / split, root / "images" / split, root / "images", root]
-    listed = content.get("images") if isinstance(content, dict) else None
+    listed = checked(str(path), content).get("images")
     for image in listed[:100] if isinstance(listed, list) else ():
         name = image.get("file_name") if isinstance(image, dict) else None
         for folder in usual:

@@ -30,7 +30,7 @@ PERSONS = 4  # in each image
 MORE = 4  # times as many images, to see whether memory grows
 
 
-def anonymizing(images: int = 240, rounds: int = 5, data: Path | None = None) -> dict[str, Any]:
+def anonymizing(images: int = 960, rounds: int = 5, data: Path | None = None) -> dict[str, Any]:
     """Images a second of both sides, their ratio, and memory for a few images and for many.
 
     Args:

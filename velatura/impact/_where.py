@@ -15,7 +15,7 @@ from velatura.config import config
 from velatura.errors import BadInput
 from velatura.impact import _runs
 from velatura.impact._coco import Dataset, Entry, Instance
-from velatura.impact._faces import face_box
+from velatura.impact._faces import FACE, face_box
 from velatura.regions import Region, grown, touched
 
 __all__ = ["Config", "Found", "check", "find", "masked", "resolved"]
@@ -26,6 +26,7 @@ OUTSIDE = "outside the picture"
 FLAT = "box without area"
 PLACELESS = "neither mask nor box"
 TURNED = "no point of the face is labelled"
+SIZELESS = "nothing says how large the face is"
 POINTLESS = "no keypoints"
 UNSEEN = "no face found"
 UNBOXED = "no box in the file"
@@ -207,9 +208,15 @@ def _of_instance(
         if cfg.unlabelled == "skip":
             return POINTLESS
         return _body(instance, cfg, "body", height, width)
-    box = face_box(known, points.get(instance.category, ()), instance.box)
+    names = points.get(instance.category, ())
+    person = instance.box
+    if person is None or person[2] <= person[0] or person[3] <= person[1]:
+        shape = masked(instance, height, width)
+        person = None if shape is None else shape[0]
+    box = face_box(known, names, person)
     if box is None:
-        return TURNED
+        labelled = {name for name, (_, _, seen) in zip(names, known, strict=False) if seen > 0}
+        return SIZELESS if labelled & {*FACE} else TURNED
     place = touched(box, height, width)
     if place is None:
         return OUTSIDE

@@ -132,7 +132,7 @@ def anonymize(
 
     Raises:
         BadInput: settings that do not fit the data set; a folder that holds something else.
-        Failure: the disk is full. What is done is kept.
+        Failure: the disk is full, or the method itself broke. What is done is kept.
     """
     how = _fitted(how, data)
     boxes = _boxes(how.cfg.regions)
@@ -254,12 +254,16 @@ def _claimed(out: Path, data: Dataset, values: dict[str, Any]) -> Journal:
     """The journal of a folder that is new, or that the same settings have begun.
 
     Raises:
-        BadInput: it holds something else, or is the data set itself.
+        BadInput: it holds something else, is the data set itself, or lies among its images.
     """
     place, source = out / data.images, data.root / data.images
     for ours, theirs in ((out, data.root), (place, source)):
         if ours.resolve() == theirs.resolve():
             raise BadInput(f"{ours} is the data set itself; name another --out.")
+    if source.resolve() in out.resolve().parents:
+        raise BadInput(
+            f"{out} lies in {source}, where copies would count as images; name another --out."
+        )
     settings = out / SETTINGS
     if settings.exists():
         there = read_toml(settings)
@@ -300,6 +304,10 @@ class Job(NamedTuple):
     known: tuple[str, str] | None
 
 
+class _Broken(Failure):
+    """The method broke, and not the image: others would fare no better."""
+
+
 class Answer(NamedTuple):
     """What became of it; no line where it was done before."""
 
@@ -330,7 +338,11 @@ def _spread(jobs: list[Job], workers: int) -> Iterator[Answer]:
 
 
 def _work(job: Job) -> Answer:
-    """One image from its file to its copy; whatever is wrong with it is told in its line."""
+    """One image from its file to its copy; whatever is wrong with it is told in its line.
+
+    Raises:
+        Failure: something is wrong with the method, or the disk.
+    """
     from velatura.data._parallel import reason_of
 
     entry, target = job.entry, job.target
@@ -339,6 +351,8 @@ def _work(job: Job) -> Answer:
     line: dict[str, Any] = {"image": entry.name, "id": entry.id}
     try:
         encoded, found = _made(job, line)
+    except _Broken:
+        raise
     except Exception as error:  # a hostile file or annotation breaks libraries in many ways
         if target is not None:
             with suppress(FileNotFoundError):
@@ -386,7 +400,13 @@ def _made(job: Job, line: dict[str, Any]) -> tuple[memoryview | None, _where.Fou
     }
     if job.target is None:
         return None, found
-    hidden = _tools(how)[0](image, found.regions, seed=how.cfg.seed, picture=entry.name)
+    try:
+        hidden = _tools(how)[0](image, found.regions, seed=how.cfg.seed, picture=entry.name)
+    except Failure as error:
+        raise _Broken(
+            f"{str(error).rstrip(' .')} (at {entry.name}); what is done is kept, and the same "
+            "command goes on."
+        ) from error
     if how.name == "external":
         _take_back(line, found.regions, image, hidden)
     options: dict[str, dict[str, Any]] = {

@@ -161,4 +161,4 @@ def _not_ours(path: Path, why: str) -> BadInput:
 
 
 def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:200]
+    return (str(error).splitlines() or [type(error).__name__])[0][:200].strip(" .")

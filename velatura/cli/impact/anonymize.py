@@ -216,6 +216,8 @@ def _print(summary: dict[str, Any], how: Setup) -> None:
         typer.echo(
             f"  in the folder, but in no file of annotations: {images['not_annotated']}; not copied"
         )
+    if images["failed"] and share:
+        share += " of those in the copy"
     typer.echo(f"instances: {instances['total']}; hidden {instances['anonymized']}{share}")
     for reason, count in instances["skipped"].items():
         typer.echo(f"  not hidden: {count}: {reason}")
