@@ -138,12 +138,12 @@ def dataset(
         raise BadInput(f"{', '.join(contents)} name no image.")
     for entry in entries.values():
         for instance in entry.instances:
-            names = points.get(instance.category, ())
-            count = len(names) if instance.keypoints is None else len(instance.keypoints)
-            if names and count != len(names):
+            wanted = len(points.get(instance.category, ()))
+            count = wanted if instance.keypoints is None else len(instance.keypoints)
+            if wanted and count != wanted:
                 raise BadInput(
                     f"{', '.join(contents)}: annotation {instance.id} has {count} keypoints, and "
-                    f"its category {instance.category} names {len(names)}."
+                    f"its category {instance.category} names {wanted}."
                 )
     return Dataset(root, images, list(entries.values()), chosen, points, dict(documents))
 
