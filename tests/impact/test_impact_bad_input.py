@@ -329,3 +329,12 @@ def test_what_is_not_where_it_should_be(tmp_path):
     outside = tiny.write(tmp_path.parent / "outside", GOOD)
     with pytest.raises(BadInput, match="must lie in .*, so that the copy has it at its place"):
         _formats.read("coco", tmp_path, [outside], images=tmp_path)
+
+
+@pytest.mark.parametrize("value", [[], None])
+def test_who_has_no_keypoints_may_have_an_empty_list(tmp_path, value):
+    content = copy.deepcopy(GOOD)
+    content["annotations"][0]["keypoints"] = value
+    tiny.write(tmp_path, content)
+    (instance,) = _formats.read("coco", tmp_path, images=tmp_path).entries[0].instances
+    assert instance.keypoints is None

@@ -377,7 +377,7 @@ def short_keypoints(said: dict) -> None:
         ("keypoints", two_skeletons,
          "crate, person have different keypoints; choose one --category."),
         ("keypoints", short_keypoints,
-         "Annotation 0 of 0.png has 1 keypoints, and its category 4."),
+         "annotation 0 has 1 keypoints, and its category person names 4."),
         ("segmentation", set_all(segmentation={"size": [40, 56], "counts": [10, 5]}),
          "Annotation 0 has a mask that is none: its runs are not of the 56 x 40 pixels that it "
          "says."),

@@ -256,6 +256,8 @@ def _instance(at: str, annotation: dict[str, Any], category: str) -> Instance:
             raise BadInput(f"{at}: bbox must be [x, y, width, height] in pixels, got {box!r:.60}.")
         box = float(box[0]), float(box[1]), float(box[0] + box[2]), float(box[1] + box[3])
     keypoints = annotation.get("keypoints")
+    if keypoints == []:  # as some tools write of whoever has none
+        keypoints = None
     if keypoints is not None:
         if not _numbers(keypoints) or len(keypoints) % 3:
             raise BadInput(f"{at}: keypoints must be x, y and visibility in turn, in one list.")

@@ -176,7 +176,6 @@ def survey(data: Dataset, what: Lesson) -> Survey:
     counts = {"learnt": 0, "crowds": 0, "flat": 0, "with a mask": 0, "with keypoints": 0}
     for entry in data.entries:
         for instance in entry.instances:
-            _check_points(entry, instance, what)
             if instance.rle is not None and "segmentation" in what.tasks:
                 _runs.check(instance.id, instance.rle)
             if instance.crowd:
@@ -212,15 +211,6 @@ def survey(data: Dataset, what: Lesson) -> Survey:
         frozenset(missing), whole.hexdigest()[:16], annotations.hexdigest()[:16],
         {"images": images, "instances": counts},
     )  # fmt: skip
-
-
-def _check_points(entry: Entry, instance: Instance, what: Lesson) -> None:
-    known = instance.keypoints
-    if what.points and known is not None and len(known) not in (0, len(what.points)):
-        raise BadInput(
-            f"Annotation {instance.id} of {entry.name} has {len(known)} keypoints, and its "
-            f"category {len(what.points)}."
-        )
 
 
 def _check_counts(data: Dataset, what: Lesson, counts: dict[str, int]) -> None:
