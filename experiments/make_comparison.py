@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "experiments" / "records"
 PAGE = ROOT / "docs" / "comparison.md"
 SWEEPS = ("comparison", "comparison-real")
+LADDER = "ladder"  # the sweep whose attackers know more
 COMPARED = ("w0", "w2", "hmdb51")  # the worlds that have every method; others are of the tables
 
 HEAD = """# Comparison: the methods side by side
@@ -280,6 +281,42 @@ def not_adapting(world: World, gap: float = 0.25) -> list[str]:
     ]
 
 
+def undone(world: World, ladder: World | None, gap: float = 0.1) -> list[str]:
+    """Rows of which an attacker that this sweep does not ask reads more.
+
+    Args:
+        ladder: the same world in the sweep that has such an attacker.
+    """
+    if ladder is None:
+        return []
+    here, there = (
+        {summary["data"]["fingerprint"]: summary["rows"] for summary in one.summaries}
+        for one in (world, ladder)
+    )
+    read: dict[str, list[tuple[float, float]]] = {}  # at each seed, of the same clips
+    for data in here.keys() & there.keys():
+        ours = {row["name"]: row["L"] for row in here[data]}
+        for row in there[data]:
+            five = [one["L"] for one in row.get("rungs", ()) if one["rung"] == "A5"]
+            if five and ours.get(row["name"]) is not None:
+                read.setdefault(row["name"], []).append((*five, ours[row["name"]]))
+    means = {
+        name: [mean(values) for values in zip(*pairs, strict=True)] for name, pairs in read.items()
+    }
+    found = [
+        f"{name} ({number(five)} against {number(ours)})"
+        for name, (five, ours) in means.items()
+        if five >= ours + gap
+    ]
+    if not found:
+        return []
+    return [
+        "No attacker here undoes the picture before it looks. Where one does, in "
+        f"[the ladder](ladder-people.md), it reads more of {'; '.join(found)}, at the seeds of "
+        "both."
+    ]
+
+
 def told_by_action(world: World) -> list[str]:
     """Where most of the leakage is what anybody knows who knows the action."""
     floors = [(summary.get("floor") or {}).get("L") for summary in world.summaries]
@@ -336,8 +373,8 @@ def failures(world: World) -> list[str]:
     return broken + lines
 
 
-def does_not_work(world: World) -> list[str]:
-    """Plain sentences on what does not work."""
+def does_not_work(world: World, ladder: World | None = None) -> list[str]:
+    """Plain sentences on what does not work; ``ladder`` as of :func:`undone`."""
     return [
         *told_by_action(world),
         *beaten_by_filters(world),
@@ -348,6 +385,7 @@ def does_not_work(world: World) -> list[str]:
             world, "U", lambda low, high: low <= 0, "Not told apart from chance by its utility"
         ),
         *not_adapting(world),
+        *undone(world, ladder),
         *beyond(world),
         *examined_again(world),
         *failures(world),
@@ -379,9 +417,9 @@ def measured_on(world: World) -> str:
     )
 
 
-def section(world: World) -> list[str]:
-    """One world: what was measured, the table, and what it says."""
-    wrong = does_not_work(world)
+def section(world: World, ladder: World | None = None) -> list[str]:
+    """One world: what was measured, the table, and what it says; ``ladder`` see :func:`undone`."""
+    wrong = does_not_work(world, ladder)
     return [
         f"## {world.name}: {world.summaries[0]['title'].partition(':')[0]}",
         "",
@@ -413,7 +451,8 @@ def page(records: Path = RECORDS) -> str:
     found = [
         world for sweep in SWEEPS for world in worlds(records, sweep) if world.name in COMPARED
     ]
-    lines = [line for world in found for line in section(world)]
+    ladders = {world.name: world for world in worlds(records, LADDER)}
+    lines = [line for world in found for line in section(world, ladders.get(world.name))]
     return HEAD.format(commands="\n".join(commands)) + "\n" + (
         "\n".join(lines) if lines else "Nothing has been measured yet.\n"
     )  # fmt: skip

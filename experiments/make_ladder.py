@@ -236,7 +236,7 @@ def said(world: World) -> list[str]:
     undone = [
         f"{row['name']} ({number(five)} against {number(four)})"
         for row in rows
-        if None not in (five := at(row, "A5"), four := at(row, "A4")) and five > four
+        if None not in (five := at(row, "A5"), four := at(row, "A4")) and five >= four + 0.01
     ]
     if undone:
         lines.append(f"Undoing (A5) reads more than all that adapt (A4) on {'; '.join(undone)}.")

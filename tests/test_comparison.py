@@ -137,6 +137,33 @@ def test_what_does_not_work(script: ModuleType, records: Path):
     ]
 
 
+def test_a_row_that_the_ladder_undoes_is_named(script: ModuleType, records: Path):
+    """At the seeds of both, and of the same clips; constrained leaks .2, .4, .4 here."""
+
+    def says(seeds: dict[int, str], five: dict[str, float]) -> list[str]:
+        for seed, fingerprint in seeds.items():
+            rows = [{"name": name, "rungs": [{"rung": "A4", "L": 0.9}, {"rung": "A5", "L": L}]}
+                    for name, L in five.items()]  # fmt: skip
+            rows.append({"name": "raw", "rungs": [{"rung": "A4", "L": 0.9}]})
+            folder = records / "ladder" / f"w-{seed}"
+            folder.mkdir(parents=True, exist_ok=True)
+            told = {**summary(seed), "rows": rows}
+            told["data"] = {**told["data"], "fingerprint": fingerprint}
+            (folder / "summary.json").write_text(json.dumps(told))
+        return [line for line in script.page(records).splitlines() if "undoes" in line]
+
+    for seed in range(3):
+        file = records / "comparison" / f"w-{seed}" / "summary.json"
+        told = json.loads(file.read_text())
+        told["data"]["fingerprint"] = f"clips {seed}"
+        file.write_text(json.dumps(told))
+    same = {1: "clips 1", 2: "clips 2"}
+    assert says(same, {"constrained": 0.49, "spact": 0.92, "elsewhere": 1.0}) == []
+    (line,) = says(same, {"constrained": 0.5, "spact": 0.92})
+    assert line.endswith("reads more of constrained (0.50 against 0.40), at the seeds of both.")
+    assert says(dict.fromkeys((1, 2), "others"), {"constrained": 0.9}) == []
+
+
 def test_a_filter_that_wins_in_the_means_alone_is_not_named(script: ModuleType, records: Path):
     """Ahead by .3 in one seed and behind by .01 in two, it is ahead in the means."""
     for seed in range(3):
