@@ -2,6 +2,7 @@
 
 python experiments/make_ladder.py                # the page, from experiments/records
 python experiments/make_ladder.py runs/ladder    # first take a sweep's records from there
+python experiments/make_ladder.py runs/effort    # and those of the attack-budget curves
 
 Every number and every sentence behind the head is computed.
 """
@@ -29,8 +30,10 @@ from make_comparison import (
 )
 
 from velatura.metrics import mean_interval
+from velatura.report.effort import Verdict, points, verdict
 
 SWEEP = "ladder"
+EFFORT = "effort"  # the sweep of attack-budget curves
 PAGE = ROOT / "docs" / "ladder-people.md"
 RUNGS = ("A1p", "A2", "A3", "A4", "A5")
 GALLERIES = ("raw_to_anon", "anon_to_anon", "recovered_to_raw")
@@ -45,6 +48,8 @@ hand. To measure again:
 ```
 velatura sweep experiments/grids/ladder.toml
 python experiments/make_ladder.py runs/ladder
+velatura sweep experiments/grids/effort.toml
+python experiments/make_ladder.py runs/effort
 ```
 
 [The ladder](ladder.md) says what each rung knows. Here a few rows stand on all of them: raw video,
@@ -233,11 +238,11 @@ def said(world: World) -> list[str]:
                 for _, row, low in sorted(found, key=lambda one: -one[0])
             )
             lines.append(f"{what} misses {CLEARLY} of L or more on {listed}.")
-    undone = [
-        f"{row['name']} ({number(five)} against {number(four)})"
-        for row in rows
-        if None not in (five := at(row, "A5"), four := at(row, "A4")) and five >= four + 0.01
-    ]
+    undone = []
+    for row in rows:
+        five, four = at(row, "A5"), at(row, "A4")
+        if five is not None and four is not None and five >= four + 0.01:
+            undone.append(f"{row['name']} ({number(five)} against {number(four)})")
     if undone:
         lines.append(f"Undoing (A5) reads more than all that adapt (A4) on {'; '.join(undone)}.")
     kinds = Counter(str(one["strongest"]).partition("/")[0].split()[-1] for one in telling)
@@ -270,11 +275,59 @@ def section(world: World) -> list[str]:
     ]
 
 
+def effort(world: World) -> list[str]:
+    """One world's attack-budget curves: L of an attacker with less effort, and with more."""
+    found = {row["name"]: [points(single) for single in row["single"]] for row in world.rows}
+    efforts = sorted({point for each in found.values() for one in each for point in one})
+    usual = world.summaries[0]["config"]["evaluation"]["epochs"]
+    head = [
+        f"{number(share) if share < 1 else f'{share:g}'} x the clips, {epochs} epochs"
+        for share, epochs in efforts
+    ]
+    rows = [
+        [name, *(over([one[at] for one in each if at in one], None) for at in efforts)]
+        for name, each in found.items()
+        if any(each)
+    ]
+    rising = [
+        f"{row['name']} ({' and '.join(steps)})"
+        for row in world.rows
+        if (steps := _rises([v for one in row["single"] if (v := verdict(one)) is not None]))
+    ]
+    said = [
+        f"More effort than the usual {usual} epochs still reads more of {'; '.join(rising)}: "
+        "there, the figures above are too low."
+        if rising
+        else "More effort read no more of any row: the curves are flat."
+    ]
+    return [
+        f"## {world.name}: effort",
+        measured_on(world),
+        "\n".join(markdown(["L", *head], rows)),
+        "\n".join(f"- {line}" for line in [*said, *failures(world)]),
+    ]
+
+
+def _rises(verdicts: Sequence[Verdict]) -> list[str]:
+    """What raised L by more than noise, in the mean over seeds."""
+    found = []
+    for name, steps in (
+        ("clips", [v.data for v in verdicts]),
+        ("epochs", [v.epochs for v in verdicts]),
+    ):
+        known = [step for step in steps if step is not None]
+        if known and mean(known) > verdicts[0].least:
+            found.append(f"{name} +{mean(known):.2f}")
+    return found
+
+
 def page(records: Path = RECORDS) -> str:
     """The whole page, Markdown."""
     parts = [HEAD]
     for world in worlds(records, SWEEP):
         parts += section(world)
+    for world in worlds(records, EFFORT):
+        parts += effort(world)
     if len(parts) == 1:
         parts.append("Nothing has been measured yet.")
     return "\n\n".join(parts) + "\n"

@@ -146,3 +146,35 @@ def test_what_was_not_asked_has_no_table(script: ModuleType, tmp_path: Path):
     (cell / "summary.json").write_text(json.dumps(plain))
     assert "Rank-1" not in script.page(tmp_path)
     assert "Nothing has been measured yet." in script.page(tmp_path / "nowhere")
+
+
+def test_more_effort_that_reads_more_is_told(script: ModuleType, tmp_path: Path):
+    """A step counts from .02 on: blur's of clips does; its epochs' and constant's do not."""
+
+    def curve(quarter: float, usual: float, clips: float, epochs: float) -> list[dict[str, Any]]:
+        return [
+            {"data": 0.25, "epochs": 2, "L": quarter}, {"data": 1.0, "epochs": 2, "L": usual},
+            {"data": 4.0, "epochs": 2, "L": clips}, {"data": 1.0, "epochs": 8, "L": epochs},
+        ]  # fmt: skip
+
+    for seed, more in enumerate((0.06, 0.04)):
+        told = summary(seed)
+        told["rows"][1]["budget"] = curve(0.0, 0.0, 0.01, 0.02)
+        told["rows"][2]["budget"] = curve(0.5, 0.7 + 0.1 * seed, 0.7 + 0.1 * seed + more, 0.71)
+        cell = tmp_path / script.EFFORT / f"w-{seed}"
+        cell.mkdir(parents=True)
+        (cell / "summary.json").write_text(json.dumps(told))
+    lines = script.page(tmp_path).splitlines()
+    assert "## w: effort" in lines
+    blur = cells(lines, "L", "blur")
+    assert list(blur)[1:] == [
+        "0.25 x the clips, 2 epochs", "1 x the clips, 2 epochs", "1 x the clips, 8 epochs",
+        "4 x the clips, 2 epochs",
+    ]  # fmt: skip
+    assert blur["0.25 x the clips, 2 epochs"] == "0.50"
+    assert blur["1 x the clips, 2 epochs"].startswith("0.75 (")
+    assert not any(line.startswith("| raw |") for line in lines)  # has no curve
+    assert (
+        "- More effort than the usual 2 epochs still reads more of blur (clips +0.05): there, the "
+        "figures above are too low."
+    ) in lines
