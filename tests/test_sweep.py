@@ -163,7 +163,17 @@ def test_the_grids_of_the_repository_resolve(path: Path, tmp_path: Path):
     assert (f"python experiments/make_comparison.py runs/{path.stem}" in text) == compares
     grid = sweep.resolve_grid(read_toml(path))
     assert len(grid.seeds) * len(grid.worlds) >= (3 if compares else 1)
-    cells = sweep.cells_of(replace(grid, seeds=grid.seeds[:1]), tmp_path)  # networks are built
+    first = replace(grid, seeds=grid.seeds[:1])
+    if others := re.findall(r'^from = "(runs/(.+?)/.*)"$', text, re.M):
+        # Examines what another grid trained; before, it says what lacks, and so does its head.
+        for _, name in others:
+            assert f"velatura sweep experiments/grids/{name}.toml" in text
+            assert name in {path.stem for path in GRIDS}
+        lacks = others[0][0].format(world=grid.worlds[0].name, seed=grid.seeds[0])
+        with pytest.raises(BadInput, match=f"{lacks} is not a run folder"):
+            sweep.cells_of(first, tmp_path)
+        return
+    cells = sweep.cells_of(first, tmp_path)  # networks are built
     assert len(cells) == len(grid.worlds)
     for cell, world in zip(cells, grid.worlds, strict=True):
         learned = [r.run for r in cell.study.rows if sweep.learns(r.run)]
