@@ -137,20 +137,26 @@ def test_what_does_not_work(script: ModuleType, records: Path):
     ]
 
 
-def test_a_row_that_the_ladder_undoes_is_named(script: ModuleType, records: Path):
+def test_a_row_of_which_others_read_more_is_named(script: ModuleType, records: Path):
     """At the seeds of both, and of the same clips; constrained leaks .2, .4, .4 here."""
 
-    def says(seeds: dict[int, str], five: dict[str, float]) -> list[str]:
+    def says(seeds: dict[int, str], five: dict[str, float], sweep: str = "ladder") -> list[str]:
         for seed, fingerprint in seeds.items():
-            rows = [{"name": name, "rungs": [{"rung": "A4", "L": 0.9}, {"rung": "A5", "L": L}]}
-                    for name, L in five.items()]  # fmt: skip
-            rows.append({"name": "raw", "rungs": [{"rung": "A4", "L": 0.9}]})
-            folder = records / "ladder" / f"w-{seed}"
+            if sweep == "ladder":
+                rows = [{"name": name, "rungs": [{"rung": "A4", "L": 0.9}, {"rung": "A5", "L": L}]}
+                        for name, L in five.items()]  # fmt: skip
+                rows.append({"name": "raw", "rungs": [{"rung": "A4", "L": 0.9}]})
+            else:  # more clips than this sweep has do not count
+                rows = [{"name": name, "budget": [{"data": 4, "L": 1.0}, {"data": 0.5, "L": 0.1},
+                                                  {"data": 1, "L": L}]}
+                        for name, L in five.items()]  # fmt: skip
+            folder = records / sweep / f"w-{seed}"
             folder.mkdir(parents=True, exist_ok=True)
             told = {**summary(seed), "rows": rows}
             told["data"] = {**told["data"], "fingerprint": fingerprint}
             (folder / "summary.json").write_text(json.dumps(told))
-        return [line for line in script.page(records).splitlines() if "undoes" in line]
+        lines = script.page(records).splitlines()
+        return [line for line in lines if "undoes" in line or "more epochs" in line]
 
     for seed in range(3):
         file = records / "comparison" / f"w-{seed}" / "summary.json"
@@ -162,6 +168,9 @@ def test_a_row_that_the_ladder_undoes_is_named(script: ModuleType, records: Path
     (line,) = says(same, {"constrained": 0.5, "spact": 0.92})
     assert line.endswith("reads more of constrained (0.50 against 0.40), at the seeds of both.")
     assert says(dict.fromkeys((1, 2), "others"), {"constrained": 0.9}) == []
+    assert says(same, {"constrained": 0.49}, "effort") == []
+    (line,) = says(same, {"constrained": 0.6, "raw": 1.2}, "effort")
+    assert line.endswith("reads more of constrained (0.60 against 0.40), at the seeds of both.")
 
 
 def test_a_filter_that_wins_in_the_means_alone_is_not_named(script: ModuleType, records: Path):
