@@ -112,11 +112,13 @@ def test_another_runtime_on_the_same_cpu(clip: Path):
         done = anonymize(clip, "--model", "light", "--device", device, "--overwrite")
         assert done.stdout.startswith(f"light; on {said}")
         copies[device] = np.stack(pictures(clip.with_name("clip.anon.mp4"))).astype(int)
-    assert np.abs(copies["cpu"] - copies["openvino"]).mean() < 0.5
-    # A level here and there makes the encoder choose otherwise: it is a copy as good, not the same.
+    # The frames themselves are compared in test_model.py. A level here and there, which may depend
+    # on how busy the cores are, makes the encoder choose otherwise: a copy as good, not the same.
     originals = np.stack([scene(i) for i in range(30)]).astype(int)
     away = {name: np.abs(copy - originals).mean() for name, copy in copies.items()}
-    assert away["openvino-bf16"] == pytest.approx(away["cpu"], rel=0.05)
+    for name in ("openvino", "openvino-bf16"):
+        assert away[name] == pytest.approx(away["cpu"], rel=0.05)
+        assert np.abs(copies[name] - copies["cpu"]).mean() < away["cpu"] / 4
 
 
 def test_the_list_of_modes():
