@@ -59,7 +59,8 @@ and the networks at once, with Student's 95 % interval; where there is one seed,
 one over people. The worlds: in **w0** nine attributes are tied to nothing; in **w1** one of them is
 tied to the action, which alone tells a part of it; in **w2** all are shape and gait; **w4** is w0
 with two attributes that no training was told. No attacker of the kinds `patch_mlp`, `pixel_mlp`,
-`knn` and `motion_spectrum` took part in any training."""
+`knn` and `motion_spectrum` took part in any training. Whether the attackers are spent, or would
+read more with more effort, stands at the end, under **effort**."""
 
 Row = Mapping[str, Any]
 
