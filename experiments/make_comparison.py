@@ -14,7 +14,7 @@ import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
@@ -313,10 +313,15 @@ def beside(
     ]
 
 
+def rung(row: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    """A rung of a row at one seed; None where it was not measured."""
+    return next((one for one in row.get("rungs", ()) if one["rung"] == name), None)
+
+
 def undone(row: dict[str, Any]) -> float | None:
     """L of who undoes the picture before he looks."""
-    found = [one["L"] for one in row.get("rungs", ()) if one["rung"] == "A5"]
-    return found[0] if found else None
+    found = rung(row, "A5")
+    return found["L"] if found else None
 
 
 def with_effort(row: dict[str, Any]) -> float | None:

@@ -17,12 +17,16 @@ from statistics import mean
 from typing import Any
 
 from make_comparison import (
+    CLEARLY,
+    EFFORT,
+    LADDER,
     RECORDS,
     ROOT,
     World,
     failures,
     measured_on,
     number,
+    rung,
     strongest,
     take,
     with_interval,
@@ -32,13 +36,10 @@ from make_comparison import (
 from velatura.metrics import mean_interval
 from velatura.report.effort import Verdict, points, verdict
 
-SWEEP = "ladder"
-EFFORT = "effort"  # the sweep of attack-budget curves
 PAGE = ROOT / "docs" / "ladder-people.md"
 RUNGS = ("A1p", "A2", "A3", "A4", "A5")
 GALLERIES = ("raw_to_anon", "anon_to_anon", "recovered_to_raw")
 FAR = "0.01"
-CLEARLY = 0.1  # of L
 
 HEAD = """# The ladder, measured on generated people
 
@@ -84,11 +85,6 @@ def gathered(
     values = [one[key] for one in found if one.get(key) is not None]
     around = found[0].get(f"{key}_interval") if len(found) == 1 else None
     return over(values, around, decimals)
-
-
-def rung(row: Row, name: str) -> Mapping[str, Any] | None:
-    """A rung of a row at one seed; None where it was not measured."""
-    return next((one for one in row.get("rungs", ()) if one["rung"] == name), None)
 
 
 def markdown(
@@ -325,7 +321,7 @@ def _rises(verdicts: Sequence[Verdict]) -> list[str]:
 def page(records: Path = RECORDS) -> str:
     """The whole page, Markdown."""
     parts = [HEAD]
-    for world in worlds(records, SWEEP):
+    for world in worlds(records, LADDER):
         parts += section(world)
     for world in worlds(records, EFFORT):
         parts += effort(world)

@@ -74,7 +74,7 @@ def summary(seed: int) -> dict[str, Any]:
 
 def page(script: ModuleType, folder: Path, seeds: int) -> list[str]:
     for seed in range(seeds):
-        cell = folder / script.SWEEP / f"w-{seed}"
+        cell = folder / script.LADDER / f"w-{seed}"
         cell.mkdir(parents=True)
         (cell / "summary.json").write_text(json.dumps(summary(seed)))
     found: list[str] = script.page(folder).splitlines()
@@ -141,7 +141,7 @@ def test_what_was_not_asked_has_no_table(script: ModuleType, tmp_path: Path):
     plain = summary(0)
     for one in plain["rows"]:
         one.pop("identity", None), one.pop("inversion", None)
-    cell = tmp_path / script.SWEEP / "w-0"
+    cell = tmp_path / script.LADDER / "w-0"
     cell.mkdir(parents=True)
     (cell / "summary.json").write_text(json.dumps(plain))
     assert "Rank-1" not in script.page(tmp_path)
