@@ -34,7 +34,7 @@ from make_comparison import (
 )
 
 from velatura.metrics import mean_interval
-from velatura.report.effort import Verdict, points, verdict
+from velatura.report.effort import STEP, Verdict, points, verdict
 
 PAGE = ROOT / "docs" / "ladder-people.md"
 RUNGS = ("A1p", "A2", "A3", "A4", "A5")
@@ -305,6 +305,47 @@ def effort(world: World) -> list[str]:
     ]
 
 
+def rates(world: World) -> list[float]:
+    """Learning rates that its attackers chose among; a config says nothing of the usual one."""
+    return world.summaries[0]["config"]["evaluation"].get("rates", [1.0])
+
+
+def choice(world: World, others: Sequence[World]) -> list[str]:
+    """What a choice among several learning rates reads, beside the one rate of the curves."""
+    data = [summary["data"].get("fingerprint") for summary in world.summaries]
+    epochs = world.summaries[0]["config"]["evaluation"]["epochs"]
+    one_rate: dict[str, list[float]] = {}
+    for summary in (s for other in others for s in other.summaries):
+        if summary["data"].get("fingerprint") in data:
+            for row in summary["rows"]:
+                if (found := points(row).get((1.0, epochs))) is not None:
+                    one_rate.setdefault(row["name"], []).append(found)
+    pairs = {
+        row["name"]: (mean(one_rate[row["name"]]), mean(one["L"] for one in row["single"]))
+        for row in world.rows
+        if row["name"] in one_rate
+    }
+    gained = [
+        f"{name} (+{several - one:.2f})"
+        for name, (one, several) in pairs.items()
+        if several - one > STEP
+    ]
+    text = " x, ".join(f"{rate:g}" for rate in rates(world))
+    return [
+        f"## {world.name}: a choice of learning rates",
+        measured_on(world),
+        "\n".join(
+            markdown(
+                ("L", "the usual rate", f"the best of {text} x of it, by validation"),
+                [[name, number(one), number(several)] for name, (one, several) in pairs.items()],
+            )
+        ),
+        f"- A choice reads more of {'; '.join(gained)}."
+        if gained
+        else f"- A choice reads nowhere more than {STEP} more.",
+    ]
+
+
 def _rises(verdicts: Sequence[Verdict]) -> list[str]:
     """What raised L by more than noise, in the mean over seeds."""
     found = []
@@ -323,8 +364,9 @@ def page(records: Path = RECORDS) -> str:
     parts = [HEAD]
     for world in worlds(records, LADDER):
         parts += section(world)
-    for world in worlds(records, EFFORT):
-        parts += effort(world)
+    tried = worlds(records, EFFORT)
+    for world in tried:
+        parts += choice(world, tried) if len(rates(world)) > 1 else effort(world)
     if len(parts) == 1:
         parts.append("Nothing has been measured yet.")
     return "\n\n".join(parts) + "\n"

@@ -178,3 +178,31 @@ def test_more_effort_that_reads_more_is_told(script: ModuleType, tmp_path: Path)
         "- More effort than the usual 2 epochs still reads more of blur (clips +0.05): there, the "
         "figures above are too low."
     ) in lines
+
+
+def test_a_choice_of_rates_stands_beside_the_one(script: ModuleType, tmp_path: Path):
+    """Of the same clips and as many epochs only; who has no curve there is not compared."""
+    usual, several, elsewhere = summary(0), summary(0), summary(0)
+    for one, clips in ((usual, "a"), (several, "a"), (elsewhere, "b")):
+        one["data"] |= {"fingerprint": clips}
+    epochs = usual["config"]["evaluation"]["epochs"]
+    usual["rows"][1]["budget"] = [
+        {"data": 1.0, "epochs": epochs, "L": 0.0}, {"data": 1.0, "epochs": 4 * epochs, "L": 0.9}
+    ]  # fmt: skip
+    usual["rows"][2]["budget"] = [{"data": 1.0, "epochs": epochs, "L": 0.77}]
+    elsewhere["rows"][2]["budget"] = [{"data": 1.0, "epochs": epochs, "L": 0.1}]
+    several["config"]["evaluation"]["rates"] = [0.3, 1.0]
+    for name, one in (("w", usual), ("x", elsewhere), ("w_rates", several)):
+        cell = tmp_path / script.EFFORT / f"{name}-0"
+        cell.mkdir(parents=True)
+        (cell / "summary.json").write_text(json.dumps(one))
+    lines = script.page(tmp_path).splitlines()
+    start = lines.index("## w_rates: a choice of learning rates")
+    table = [line for line in lines[start:] if line.startswith("|")][:4]
+    assert table == [
+        "| L | the usual rate | the best of 0.3 x, 1 x of it, by validation |",
+        "| --- | ---: | ---: |",
+        "| constant | 0.00 | 0.00 |",
+        "| blur | 0.77 | 0.80 |",
+    ]
+    assert "- A choice reads more of blur (+0.03)." in lines
