@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -94,6 +95,22 @@ def test_each_term_reaches_f_A_and_goes_down(term: str, weights: dict, multiplie
     optimizer.step()
     second, _ = constrained.step_anonymizer(players, batch, cfg, multiplier)
     assert float(second[term]) < float(first[term])
+
+
+def test_a_teacher_without_weight_is_not_asked():
+    """The same step as with any weight and a hinge that is slack, at an eighth less."""
+    steps = {}
+    for weight in (0.0, 5.0):
+        players = apart()
+        if not weight:
+            players.teacher.features = None  # type: ignore[union-attr]
+        cfg = replace(CFG, feature_weight=weight, feature_bound=1e3)
+        terms, _ = constrained.step_anonymizer(players, toy_batch(), cfg, 1.7)
+        terms["loss"].backward()
+        steps[weight] = players.f_A.conv.weight.grad, terms
+    torch.testing.assert_close(steps[0.0][0], steps[5.0][0])
+    torch.testing.assert_close(steps[0.0][1]["loss"], steps[5.0][1]["loss"])
+    assert "features" not in steps[0.0][1]
 
 
 def test_the_loss_of_step_2():

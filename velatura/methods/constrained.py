@@ -120,19 +120,19 @@ def step_anonymizer(
         seen = standardise(released, cfg.contrast_floor)
         answers = [prior_divergence(f(seen), players.prevalence) for f in players.adversaries]
         privacy = torch.stack(answers).mean()
-        with torch.no_grad():
-            reference = teacher.features(batch.clips)  # type: ignore[operator]
-        features = feature_hinge(teacher.features(released), reference, cfg.feature_bound)  # type: ignore[operator]
+        loss = cfg.privacy_weight * privacy + multiplier * (target - cfg.utility_bound)
+        terms = {"target": target.detach(), "privacy": privacy.detach()}
+        if cfg.feature_weight:  # else the teacher, an eighth of a step, need not look
+            with torch.no_grad():
+                reference = teacher.features(batch.clips)  # type: ignore[operator]
+            features = feature_hinge(teacher.features(released), reference, cfg.feature_bound)  # type: ignore[operator]
+            loss = loss + cfg.feature_weight * features
+            terms["features"] = features.detach()
     penalty = rms_penalty(batch.clips, released, cfg.change_bound)
     change = rms(batch.clips, released.detach())
     return {
-        "loss": cfg.privacy_weight * privacy
-        + multiplier * (target - cfg.utility_bound)
-        + cfg.feature_weight * features
-        + cfg.change_weight * penalty,
-        "target": target.detach(),
-        "privacy": privacy.detach(),
-        "features": features.detach(),
+        "loss": loss + cfg.change_weight * penalty,
+        **terms,
         "penalty": penalty.detach(),
         "active": (change > cfg.change_bound).float().mean(),
         "multiplier": torch.tensor(multiplier),
