@@ -531,6 +531,28 @@ def test_the_ladder_of_a_row_by_hand(row_arguments):
     assert row["targets"]["r3d"]["U"] == pytest.approx([0, 1])
 
 
+def test_bits_and_balanced_accuracy_are_the_most_that_any_fit_has(row_arguments):
+    """Who ranks best may be sure of what is wrong; that takes nothing from another's bits."""
+    given = dict(row_arguments)
+    labels = given["attributes"]
+    signs = np.where(labels == 1, 1.0, -1.0)
+    ranks = signs + 50.0  # in order, and sure that all are present
+    half = np.where(np.arange(len(labels))[:, None] % 3, signs, -signs)  # two of three right
+    given["attacker_scores"] = {("cnn", 0): ranks, ("clip", 0): half}
+    row = metrics.summarize_row("x", "x", **given)
+    given["attacker_scores"] = {("cnn", 0): ranks}
+    alone = metrics.summarize_row("x", "x", **given)
+    for k, (name, entry) in enumerate(row["attributes"].items()):
+        assert entry["attacker"] == "cnn/0"
+        assert metrics.information(ranks[:, k], labels[:, k]) < -1
+        assert entry["information"] == pytest.approx(metrics.information(half[:, k], labels[:, k]))
+        assert entry["information"] > 0
+        expected = balanced_accuracy_score(labels[:, k], half[:, k] > 0)
+        assert entry["balanced_accuracy"] == pytest.approx(100 * expected)
+        assert alone["attributes"][name]["information"] == 0  # who says the prevalence has as much
+        assert alone["attributes"][name]["balanced_accuracy"] == pytest.approx(50)
+
+
 def test_one_architecture_counts_whatever_the_row(row_arguments):
     """The one that reads most of raw video; another may read more of the row, and stands beside."""
     given = row_arguments

@@ -34,6 +34,7 @@ __all__ = [
     "auroc",
     "average_precision",
     "balanced_accuracy",
+    "best_reader",
     "bootstrap_weights",
     "chance_levels",
     "cmap",
@@ -711,7 +712,8 @@ def summarize_row(
     over all rungs, architectures and seeds, for this row and for raw alike. That choice is made on
     the test split, against the method: the worst case, as a defender must assume. Per
     attribute the strongest fit *for that attribute* is named, so the mean of the per-attribute
-    APs may lie above the headline cMAP, which is one network. Every attacker's own L is
+    APs may lie above the headline cMAP, which is one network; balanced accuracy and bits are the
+    most that any fit has of the attribute. Every attacker's own L is
     normalised by the strongest raw attacker, so the largest of them is the headline L.
 
     Args:
@@ -771,7 +773,7 @@ def summarize_row(
     }
     if not shared:
         raise BadInput(f"Row {name}: no kind of target has seen both it and raw video.")
-    counted = _best_reader(raw_target_scores, shared, actions)
+    counted = best_reader(raw_target_scores, shared, actions)
     targets, raw_targets = (
         [s for (network, _), s in sorted(scores.items()) if network == counted]
         for scores in (target_scores, raw_target_scores)
@@ -809,6 +811,9 @@ def summarize_row(
         entry["seeds"].append(fit_seed)
 
     per_attribute: dict[str, dict[str, Any]] = {}
+    # Whoever ranks best may be sure of what is wrong. Bits are what the best of a family extracts,
+    # to which the prevalence alone belongs, so that none is the least.
+    everybody = list(attacker_scores.values())
     for k, attribute in enumerate(attribute_names):
         labels = attributes[:, k]
         found = {fit: average_precision(attacker_scores[fit][:, k], labels) for fit in read}
@@ -824,8 +829,8 @@ def summarize_row(
             "prevalence": share,
             "attacker": _label(fit),
             "ap_gain": ap_gain(found[fit], share),
-            "balanced_accuracy": balanced_accuracy(scores, labels),
-            "information": _number(information(scores, labels)),
+            "balanced_accuracy": max(balanced_accuracy(s[:, k], labels) for s in everybody),
+            "information": _number(max(0.0, *(information(s[:, k], labels) for s in everybody))),
             "f1": f1(scores, labels),
             "f1_printed": f1(scores, labels, PRINTED),
         }
@@ -923,7 +928,7 @@ def summarize_row(
     }
 
 
-def _best_reader(raw: Fits, networks: Collection[str], actions: Array) -> str:
+def best_reader(raw: Fits, networks: Collection[str], actions: Array) -> str:
     """Of some architectures the one whose fits read most of raw video, in the mean."""
 
     def read(network: str) -> float:

@@ -91,7 +91,10 @@ def summarize(study: Study, folder: Path, row: Row, data: Data) -> dict[str, Any
     ]
     floors: dict[str, Any] = {}
     if data.bearers is data.clips:
-        told = np.mean([_log_softmax(s) for s in targets.values()], axis=0).argmax(1)
+        kinds = {network for network, _ in targets} & {network for network, _ in raw_targets}
+        counted = metrics.best_reader(raw_targets, kinds, test.actions)
+        mine = [_log_softmax(s) for (network, _), s in targets.items() if network == counted]
+        told = np.mean(mine, axis=0).argmax(1)
         for key, actions in {"floor_scores": test.actions, "predicted_floor_scores": told}.items():
             floors[key] = metrics.action_floor(train.actions, train.attributes, actions)
     summary = metrics.summarize_row(
@@ -108,7 +111,6 @@ def summarize(study: Study, folder: Path, row: Row, data: Data) -> dict[str, Any
         used_in_training=_met(row.run),
         weights=metrics.bootstrap_weights(test.groups, cfg.replicates, 0),
         attribute_weights=metrics.bootstrap_weights(read.groups, cfg.replicates, 0),
-        plugin_top1=next(iter(plugin.values()), None),
         static_cmap=max(static) if static else None,
         rms=float(change.mean()),
         bound=bound,
@@ -124,7 +126,7 @@ def summarize(study: Study, folder: Path, row: Row, data: Data) -> dict[str, Any
         summary |= {key: value for key, value in plain(row.coded).items() if key != "name"}
     summary["target_fits"] = [list(which) for which in sorted(targets)]
     if plugin:
-        summary["plugin"] = plugin
+        summary |= {"plugin": plugin, "plugin_top1": plugin.get(summary["target"])}
     if cfg.inversion is not None:
         summary["inversion"] = json.loads((out / INVERSION).read_text())
     if cfg.identity is not None:
