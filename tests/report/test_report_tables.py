@@ -237,3 +237,24 @@ def test_a_leaky_data_set_is_named_in_every_table(summary):
         texts = render(marked), tables.to_markdown(marked), tables.to_csv(marked)
         assert all("LEAKY: pa_hmdb51" in text for text in texts)
         assert texts[1].endswith(plain[1])
+
+
+def test_attackers_that_nobody_asked_for_are_named():
+    """Only of rows that have a ladder; once all have looked there is nothing to say."""
+
+    def row(*rungs: str, **more: object) -> dict:
+        return {"name": "blur", "rungs": [{"rung": rung} for rung in rungs], **more}
+
+    assert tables.not_tried([{"name": "old"}, {"name": "going on", "rungs": []}]) == []
+    (text,) = tables.not_tried([row("A2", "A4")])
+    assert "from random weights (A3: scratch = [" in text
+    assert "(A5: inversion = {})" in text
+    assert "(curve = [1, 4])" in text
+    (text,) = tables.not_tried([row("A2", "A3", "A4"), row("A2", "A4", budget=[{"L": 1.0}])])
+    assert "A3" not in text
+    assert "(A5: inversion = {})" in text
+    assert "curve" not in text
+    assert tables.not_tried([row("A3", "A4", "A5", budget=[{"L": 1.0}])]) == []
+    told = {"rows": [row("A2", "A4")]}
+    assert "Not tried, and each may read more: " in tables.to_markdown(told)
+    assert "Not tried, and" in str(tables.terminal_table(told).caption)

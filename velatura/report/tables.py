@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from velatura.layout import LEAKY
@@ -20,6 +21,10 @@ COLUMNS = [  # key, heading, decimals
     ("U", "Utility U", 2),
     ("cmap", "cMAP %", 1),
     ("L", "Leakage L", 2),
+]
+ON_DEMAND = [  # rung, who stands there, and what asks for him
+    ("A3", "an attacker from random weights", 'scratch = ["frame_cnn"]'),
+    ("A5", "one who undoes the release before looking", "inversion = {}"),
 ]
 DASH = "\u2013"
 ELLIPSIS = "\u2026"
@@ -60,7 +65,7 @@ def to_markdown(summary: dict[str, Any]) -> str:
         "are 1 on raw video and 0 at chance. 95 % intervals over test people in brackets. L is "
         "against the strongest attacker of this run: a lower bound on what can be read."
     )
-    legend = " ".join([legend, *after_codecs(summary["rows"])])
+    legend = " ".join([legend, *after_codecs(summary["rows"]), *not_tried(summary["rows"])])
     marks = [f"**{name}: test videos were trained on.**\n" for name in _leaky(summary)]
     return "\n".join([*marks, *lines, "", legend, ""])
 
@@ -98,9 +103,15 @@ def terminal_table(summary: dict[str, Any]) -> Table:
             cells.append(cell)
         lines.append([*cells, Text(str(row.get("strongest") or ""), style="dim")])
     title = Text(", ".join(_leaky(summary)), style="bold red") or None
-    told = Text(" ".join(after_codecs(summary["rows"])), style="dim") or None
+    told = [*after_codecs(summary["rows"]), *not_tried(summary["rows"])]
+    caption = Text(" ".join(told), style="dim") or None
     table = Table(
-        title=title, caption=told, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
+        title=title,
+        caption=caption,
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+        caption_justify="left",
     )
     for i, heading in enumerate(["Method", *(heading for _, heading, _ in COLUMNS)]):
         widest = max([len(heading), *(len(line[i]) for line in lines)])  # never cut a number
@@ -109,6 +120,24 @@ def terminal_table(summary: dict[str, Any]) -> Table:
     for line in lines:
         table.add_row(*line)
     return table
+
+
+def not_tried(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence on attackers of the ladder that nobody asked for; none where all looked.
+
+    Rows that are still going say nothing, nor do those of a time without a ladder.
+    """
+    told = [row for row in rows if row.get("rungs")]
+    seen = {rung["rung"] for row in told for rung in row["rungs"]}
+    lacks = [f"{what} ({rung}: {ask})" for rung, what, ask in ON_DEMAND if rung not in seen]
+    if not any(row.get("budget") for row in told):
+        lacks.append("one with more effort (curve = [1, 4])")
+    if not told or not lacks:
+        return []
+    return [
+        f"Not tried, and each may read more: {'; '.join(lacks)}. Ask for them under [evaluation], "
+        "or with --set evaluation.KEY=VALUE."
+    ]
 
 
 def _leaky(summary: dict[str, Any]) -> list[str]:
