@@ -93,6 +93,11 @@ def worlds(records: Path, sweep: str) -> list[World]:
     for path in sorted((records / sweep).glob("*/summary.json")):
         name = path.parent.name.rpartition("-")[0]
         found.setdefault(name, []).append(json.loads(path.read_text()))
+    for name, summaries in found.items():  # a mean over seeds is of one examination
+        if len({json.dumps(s["config"]["evaluation"], sort_keys=True) for s in summaries}) > 1:
+            raise SystemExit(
+                f"{sweep}: the cells of {name} were not examined alike; measure all with one grid."
+            )
     file = records / sweep / "sweep.json"
     cells = json.loads(file.read_text())["cells"] if file.exists() else []
     return [

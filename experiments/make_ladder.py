@@ -247,6 +247,18 @@ def said(world: World) -> list[str]:
         text = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
         lines.append(f"Kinds that were the strongest: {text}.")
     raw = next((row for row in world.rows if row["name"] == "raw"), None)
+    reads: dict[str, list[float]] = {}
+    for one in (raw or {"single": ()})["single"]:
+        for kind, target in one["targets"].items():
+            reads.setdefault(kind, []).append(mean(target["top1"]))
+    if reads:
+        kind = max(reads, key=lambda kind: mean(reads[kind]))
+        for other, tops in reads.items():
+            if mean(tops) < mean(reads[kind]) / 2:
+                lines.append(
+                    f"{other} reads {mean(tops):.1f} % of raw video's actions, {kind} "
+                    f"{mean(reads[kind]):.1f} %: what it reads of a release says little of utility."
+                )
     linked = [
         g
         for one in (raw or {"single": ()})["single"]
@@ -272,8 +284,12 @@ def section(world: World) -> list[str]:
     ]
 
 
-def effort(world: World) -> list[str]:
-    """One world's attack-budget curves: L of an attacker with less effort, and with more."""
+def effort(world: World, ladders: Sequence[World]) -> list[str]:
+    """One world's attack-budget curves: L of an attacker with less effort, and with more.
+
+    Args:
+        ladders: worlds of the ladder, of which the same may have been examined for longer.
+    """
     found = {row["name"]: [points(single) for single in row["single"]] for row in world.rows}
     efforts = sorted({point for each in found.values() for one in each for point in one})
     usual = world.summaries[0]["config"]["evaluation"]["epochs"]
@@ -291,7 +307,16 @@ def effort(world: World) -> list[str]:
         for row in world.rows
         if (steps := _rises([v for one in row["single"] if (v := verdict(one)) is not None]))
     ]
+    above = {
+        one.summaries[0]["config"]["evaluation"]["epochs"]
+        for one in ladders
+        if one.name == world.name
+    }
     said = [
+        f"These curves begin at {usual} epochs. The ladder above is of {epochs}, where they do not "
+        "say whether more would read more."
+        for epochs in above - {usual}
+    ] or [
         f"More effort than the usual {usual} epochs still reads more of {'; '.join(rising)}: "
         "there, the figures above are too low."
         if rising
@@ -362,11 +387,12 @@ def _rises(verdicts: Sequence[Verdict]) -> list[str]:
 def page(records: Path = RECORDS) -> str:
     """The whole page, Markdown."""
     parts = [HEAD]
-    for world in worlds(records, LADDER):
+    ladders = worlds(records, LADDER)
+    for world in ladders:
         parts += section(world)
     tried = worlds(records, EFFORT)
     for world in tried:
-        parts += choice(world, tried) if len(rates(world)) > 1 else effort(world)
+        parts += choice(world, tried) if len(rates(world)) > 1 else effort(world, ladders)
     if len(parts) == 1:
         parts.append("Nothing has been measured yet.")
     return "\n\n".join(parts) + "\n"

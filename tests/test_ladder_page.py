@@ -206,3 +206,47 @@ def test_a_choice_of_rates_stands_beside_the_one(script: ModuleType, tmp_path: P
         "| blur | 0.77 | 0.80 |",
     ]
     assert "- A choice reads more of blur (+0.03)." in lines
+
+
+def test_curves_of_shorter_examinations_do_not_judge_a_longer_one(
+    script: ModuleType, tmp_path: Path
+):
+    for sweep, epochs in ((script.LADDER, 8), (script.EFFORT, 2)):
+        one = summary(0)
+        one["config"]["evaluation"]["epochs"] = epochs
+        if sweep == script.EFFORT:
+            one["rows"][2]["budget"] = [
+                {"data": 1.0, "epochs": 2, "L": 0.2}, {"data": 1.0, "epochs": 8, "L": 0.8}
+            ]  # fmt: skip
+        cell = tmp_path / sweep / "w-0"
+        cell.mkdir(parents=True)
+        (cell / "summary.json").write_text(json.dumps(one))
+    text = script.page(tmp_path)
+    assert "- These curves begin at 2 epochs. The ladder above is of 8, where" in text
+    assert "too low" not in text
+
+
+def test_a_target_that_reads_little_of_raw_video_is_named(script: ModuleType, tmp_path: Path):
+    """Less than half of what another reads."""
+    for seed in range(2):
+        one = summary(seed)
+        for row in one["rows"]:
+            row["targets"]["frame_cnn"] = {"top1": [30.0 + 10 * seed], "U": [1.0]}
+            row["targets"]["vit"] = {"top1": [40.0], "U": [1.0]}
+        cell = tmp_path / script.LADDER / f"w-{seed}"
+        cell.mkdir(parents=True)
+        (cell / "summary.json").write_text(json.dumps(one))
+    text = script.page(tmp_path)
+    assert "- frame_cnn reads 35.0 % of raw video's actions, clip_cnn 75.0 %: what" in text
+    assert "- vit reads" not in text
+
+
+def test_seeds_that_were_examined_differently_have_no_mean(script: ModuleType, tmp_path: Path):
+    for seed, epochs in ((0, 2), (1, 8)):
+        one = summary(seed)
+        one["config"]["evaluation"]["epochs"] = epochs
+        cell = tmp_path / script.LADDER / f"w-{seed}"
+        cell.mkdir(parents=True)
+        (cell / "summary.json").write_text(json.dumps(one))
+    with pytest.raises(SystemExit, match="cells of w were not examined alike"):
+        script.page(tmp_path)
