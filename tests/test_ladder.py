@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import average_precision_score
 from training import tiny
 
 from velatura import experiment, metrics, study
@@ -25,7 +26,7 @@ from velatura.protocols import privacy
 from velatura.protocols._fresh import Config, asked, examine
 from velatura.study import work
 from velatura.study.inputs import check_seen
-from velatura.study.summary import _met, read_scores
+from velatura.study.summary import _floor, _met, read_scores
 from velatura.training import batches, checkpoint, fit, loop
 
 EVERYTHING = {
@@ -441,3 +442,84 @@ def test_who_does_not_adapt_tells_nothing_of_what_is_all_alike():
     assert (asked(ByPlace(), alike, *given) == told.dtype.type(7 / 255)).all()
     flat[5, 0, 0, 0] = 8
     assert len(np.unique(asked(ByPlace(), alike, *given))) == len(clips)
+
+
+# ------------------------------------------------- the figures of a study, once more and naively
+
+
+def labelled(part: str, clips: int = 36) -> ClipSet:
+    """Noise whose actions tell of the attributes, but in training the reverse of what in testing;
+    one person has three clips."""
+    rng, items = np.random.default_rng(len(part)), np.arange(clips)
+    shares = np.array([0.15, 0.5, 0.85]) if part == "test" else np.array([0.9, 0.4, 0.2])
+    base = tiny.noise(n=clips, t=2, name=f"noise/{part}")
+    told = rng.random((clips, 2)) < shares[base.actions][:, None]
+    return replace(base, attributes=told.astype(np.uint8), groups=items // 3)
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> tuple[study.Study, study.Data]:
+    """Two rows whose examiners left scores that nobody trained, in ``tmp_path``."""
+    values = tiny.values()
+    del values["method"]
+    values["evaluation"] = {
+        "attackers": ["frame_cnn"], "seeds": [0], "target_seeds": [0, 1], "replicates": 100,
+        "curve": [0.5, 2.0], "start": "raw", "inversion": {"steps": 2, "width": 4},
+    }  # fmt: skip
+    values["rows"] = [{"name": "soft", "method": {"name": "blur"}}]
+    made = study.resolve_study(values)
+    splits = Splits(*(labelled(part) for part in Splits._fields))
+    rng, test = np.random.default_rng(0), splits.test
+    right = {"actions": np.eye(3)[test.actions], "attributes": test.attributes * 2.0 - 1}
+    for row, noise in (("raw", 0.6), ("soft", 1.2)):
+        out = tmp_path / "rows" / row
+        out.mkdir(parents=True)
+        (out / "release.json").write_text(json.dumps({"rms": [0.1] * len(test)}))
+        (out / "inversion.json").write_text("{}")
+        for path in study.outputs_of(made.evaluation, tmp_path, row):
+            known = right["actions" if path.name.startswith("actions") else "attributes"]
+            keys = ["frame_cnn"] if path.name == "inverted.safetensors" else ["scores", "static"]
+            state = {key: torch.from_numpy(known + rng.normal(0, noise, known.shape))
+                     for key in keys}  # fmt: skip
+            checkpoint.save(path, state, {})
+    return made, study.Data(splits, splits, None)
+
+
+def naive_cmap(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Mean average precision of scikit-learn, in per cent."""
+    given = {"average": "macro", "sample_weight": weights}
+    return 100 * float(average_precision_score(labels, scores, **given))
+
+
+def naive_table(data: study.Data, actions: np.ndarray) -> np.ndarray:
+    """How often the training clips of each action have each attribute, one added to either side."""
+    rows = []
+    for action in actions:
+        seen = data.clips.train.attributes[data.clips.train.actions == action].astype(float)
+        rows.append((seen.sum(0) + 1) / (len(seen) + 2))
+    return np.array(rows)
+
+
+def test_what_the_action_tells_is_counted_on_training_clips(
+    planted: tuple[study.Study, study.Data], tmp_path: Path
+):
+    """A1 and A1p: a table of the test clips would read more, and here something else."""
+    (made, data), test = planted, planted[1].clips.test
+    row = study.summarize(made, tmp_path, made.rows[1], data)
+    logits = [scores(tmp_path, f"actions-clip_cnn-{seed}.safetensors") for seed in (0, 1)]
+    chances = [np.exp(s) / np.exp(s).sum(1, keepdims=True) for s in logits]
+    said = np.log(chances).mean(0).argmax(1)
+    (rung,) = [r for r in row["rungs"] if r["rung"] == "A1p"]
+    assert rung["cmap"] == pytest.approx(naive_cmap(naive_table(data, said), test.attributes))
+    floor = naive_cmap(naive_table(data, test.actions), test.attributes)
+    assert row["headline"]["excess"] == pytest.approx(row["cmap"] - floor)
+    raw = {
+        "adapted": scores(tmp_path, "attributes-frame_cnn-0.safetensors", row="raw"),
+        "static": scores(tmp_path, "attributes-frame_cnn-0.safetensors", "static", row="raw"),
+        "inverted": scores(tmp_path, "inverted.safetensors", "frame_cnn", row="raw"),
+    }
+    found = _floor(data, {(name, 0): table for name, table in raw.items()})
+    assert found["cmap"] == pytest.approx(floor)
+    best = max(naive_cmap(s, test.attributes) for s in raw.values())
+    chance = 100 * test.attributes.mean()
+    assert found["L"] == pytest.approx((floor - chance) / (best - chance))
