@@ -471,7 +471,7 @@ def planted(tmp_path: Path) -> tuple[study.Study, study.Data]:
     splits = Splits(*(labelled(part) for part in Splits._fields))
     rng, test = np.random.default_rng(0), splits.test
     right = {"actions": np.eye(3)[test.actions], "attributes": test.attributes * 2.0 - 1}
-    for row, noise in (("raw", 0.6), ("soft", 1.2)):
+    for row, noise in (("raw", 1.0), ("soft", 1.4)):
         out = tmp_path / "rows" / row
         out.mkdir(parents=True)
         (out / "release.json").write_text(json.dumps({"rms": [0.1] * len(test)}))
@@ -523,3 +523,56 @@ def test_what_the_action_tells_is_counted_on_training_clips(
     best = max(naive_cmap(s, test.attributes) for s in raw.values())
     chance = 100 * test.attributes.mean()
     assert found["L"] == pytest.approx((floor - chance) / (best - chance))
+
+
+def test_the_curve_is_between_chance_and_raw(
+    planted: tuple[study.Study, study.Data], tmp_path: Path
+):
+    """Every point's L, by the strongest attacker of raw video and the prevalence."""
+    (made, data), labels = planted, planted[1].clips.test.attributes
+    points = study.summarize(made, tmp_path, made.rows[1], data)["budget"]
+    names = ["curve-0.5-1", "curve-2-1", "curve-1-2"]
+    read = [naive_cmap(scores(tmp_path, f"{name}.safetensors"), labels) for name in names]
+    fits = [("attributes-frame_cnn-0", "scores"), ("attributes-frame_cnn-0", "static"),
+            ("inverted", "frame_cnn")]  # fmt: skip
+    raw = [naive_cmap(scores(tmp_path, f"{n}.safetensors", key, "raw"), labels) for n, key in fits]
+    chance = 100 * labels.mean()
+    assert max(raw) < 97  # per cent, which is what counts, and not 100
+    assert [point["cmap"] for point in points] == pytest.approx(read)
+    assert [point["L"] for point in points] == pytest.approx(
+        [(value - chance) / (max(raw) - chance) for value in read]
+    )
+
+
+def test_the_plug_in_target_never_saw_the_release(
+    planted: tuple[study.Study, study.Data], tmp_path: Path
+):
+    """Its top-1 is of the scores it gave before it was fitted, which the first seed has."""
+    (made, data), actions = planted, planted[1].clips.test.actions
+    row = study.summarize(made, tmp_path, made.rows[1], data)
+    before, after = (
+        100 * np.mean(scores(tmp_path, "actions-clip_cnn-0.safetensors", key).argmax(1) == actions)
+        for key in ("static", "scores")
+    )
+    assert before != after
+    assert row["plugin"] == {"clip_cnn": pytest.approx(before)}
+    assert row["plugin_top1"] == pytest.approx(before)
+    assert row["targets"]["clip_cnn"]["top1"][0] == pytest.approx(after)
+
+
+def test_a_row_s_intervals_are_over_people(planted: tuple[study.Study, study.Data], tmp_path: Path):
+    """Whole people are drawn again, with all their clips, and the same ones for every row."""
+    (made, data), test = planted, planted[1].clips.test
+    row = study.summarize(made, tmp_path, made.rows[1], data)
+    counts = np.random.default_rng(0).multinomial(12, np.full(12, 1 / 12), size=100)
+    weights = counts[:, test.groups]
+    (fit,) = [r for r in row["rungs"] if r["rung"] == "A4"]
+    found = scores(tmp_path, "attributes-frame_cnn-0.safetensors")
+    cmaps = np.array([naive_cmap(found, test.attributes, w) for w in weights])
+    span = np.quantile(cmaps, [0.025, 0.975]) - cmaps.mean() + fit["cmap"]
+    assert fit["cmap_interval"] == pytest.approx([span[0], min(span[1], 100)])
+    right = [scores(tmp_path, f"actions-clip_cnn-{seed}.safetensors").argmax(1) == test.actions
+             for seed in (0, 1)]  # fmt: skip
+    tops = 100 * (weights @ np.mean(right, 0)) / weights.sum(1)
+    span = np.quantile(tops, [0.025, 0.975]) - tops.mean() + row["top1"]
+    assert row["top1_interval"] == pytest.approx([span[0], min(span[1], 100)])
