@@ -23,7 +23,7 @@ from velatura.data import _seen
 from velatura.errors import BadInput
 from velatura.layout import ClipSet, Splits
 from velatura.protocols import privacy
-from velatura.protocols._fresh import Config, asked, examine
+from velatura.protocols._fresh import Config, Examination, asked, examine
 from velatura.study import work
 from velatura.study.inputs import check_seen
 from velatura.study.summary import _floor, _met, read_scores
@@ -466,6 +466,7 @@ def planted(tmp_path: Path) -> tuple[study.Study, study.Data]:
         "attackers": ["frame_cnn"], "seeds": [0], "target_seeds": [0, 1], "replicates": 100,
         "curve": [0.5, 2.0], "start": "raw", "inversion": {"steps": 2, "width": 4},
     }  # fmt: skip
+    values["batches"] = {"batch": 8, "size": 16, "frames": 2}
     values["rows"] = [{"name": "soft", "method": {"name": "blur"}}]
     made = study.resolve_study(values)
     splits = Splits(*(labelled(part) for part in Splits._fields))
@@ -576,3 +577,105 @@ def test_a_row_s_intervals_are_over_people(planted: tuple[study.Study, study.Dat
     tops = 100 * (weights @ np.mean(right, 0)) / weights.sum(1)
     span = np.quantile(tops, [0.025, 0.975]) - tops.mean() + row["top1"]
     assert row["top1_interval"] == pytest.approx([span[0], min(span[1], 100)])
+
+
+# --------------------------------------------------------------- what each of the ladder is given
+
+
+@pytest.fixture
+def released(
+    planted: tuple[study.Study, study.Data], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> study.Data:
+    """Those two rows let out, in ``tmp_path``, for workers of this process."""
+    made, data = planted
+    monkeypatch.setattr(work, "_open", lambda folder: (made, data, fabric()))
+    for row in ("raw", "soft"):
+        work.work_release("release", str(tmp_path), row)
+    return data
+
+
+def let_out(folder: Path, row: str, part: str) -> np.ndarray:
+    """(F, C, H, W) bytes of a row's release."""
+    found: np.ndarray = np.load(folder / "rows" / row / f"release-noise-{part}.npy")
+    return found
+
+
+def prepared(frames: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Each pixel less its mean over other frames, 3 deviations to either side over the range."""
+    spread = np.sqrt(like.var(0, dtype=np.float64) + 0.25)
+    return np.clip((frames - like.mean(0)) * 42.5 / spread + 127.5, 0, 255)
+
+
+def pixels(data: ClipSet) -> np.ndarray:
+    found: np.ndarray = data.frames[np.arange(data.frames.shape[0])]
+    return found.astype(float)
+
+
+def close(one: np.ndarray, other: np.ndarray) -> bool:
+    """The same bytes but for rounding."""
+    return one.shape == other.shape and np.abs(one - other).max() <= 1
+
+
+def test_who_undoes_a_release_learnt_on_the_validation_people(
+    released: study.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """And what was trained on raw video is asked about what comes of the test clips."""
+    given: list[ClipSet] = []
+    clips, negative = released.clips, 255 - pixels(released.clips.test).astype(np.uint8)
+
+    def learn(seen: ClipSet, raw: ClipSet, *rest: Any) -> torch.nn.Module:
+        given.extend((seen, raw))
+        return torch.nn.Identity()
+
+    def undo(inverter: Any, seen: ClipSet, *rest: Any) -> ClipSet:
+        given.append(seen)
+        return clips.test.with_frames(negative, "undone", "undone")
+
+    def ask(made: Any, folder: Path, labels: str, network: str, seen: ClipSet, *rest: Any) -> Any:
+        given.append(seen)
+        return torch.zeros(1)
+
+    monkeypatch.setattr(work.inversion, "fit_inverter", learn)
+    monkeypatch.setattr(work.inversion, "recover", undo)
+    monkeypatch.setattr(work, "_raw_trained", ask)
+    work.work_invert("invert", str(tmp_path), "soft")
+    learnt, truth, seen, asked_of = map(pixels, given)
+    soft = {part: let_out(tmp_path, "soft", part) for part in Splits._fields}
+    assert [given[0].name, given[1].name] == ["noise/val", "noise/val"]
+    assert close(learnt, prepared(soft["val"], soft["train"]))
+    assert np.array_equal(truth, pixels(clips.val))
+    assert close(seen, prepared(soft["test"], soft["train"]))
+    assert close(asked_of, prepared(negative, let_out(tmp_path, "raw", "train")))
+
+
+def test_who_does_not_adapt_prepares_a_release_as_raw_video(
+    released: study.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A2 has never seen a release, so it knows nothing of its pixels; a fresh attacker does."""
+    static: list[ClipSet] = []
+    fresh: list[Splits] = []
+    started: list[int] = []
+
+    def ask(made: Any, folder: Path, labels: str, network: str, seen: ClipSet, *rest: Any) -> Any:
+        static.append(seen)
+        return torch.zeros(1)
+
+    def learn(seen: Splits, *rest: Any) -> Examination:
+        fresh.append(seen)
+        started.append(rest[6])
+        return Examination({}, np.zeros((1, 1)))
+
+    monkeypatch.setattr(work, "_raw_trained", ask)
+    monkeypatch.setattr(work, "examine", learn)
+    path = tmp_path / "raw" / "examiners" / "attributes-frame_cnn.safetensors"
+    path.parent.mkdir(parents=True)
+    checkpoint.save(path, {"network": {"weight": torch.zeros(1)}}, {})
+    for seed in (0, 1):
+        work.work_examine("examine", str(tmp_path), "soft", "attributes", "frame_cnn", seed)
+    assert len(set(started)) == 2  # fresh attackers of different seeds are different ones
+    (alone,) = static  # asked once, whatever the number of seeds
+    soft = {part: let_out(tmp_path, "soft", part) for part in Splits._fields}
+    assert close(pixels(alone), prepared(soft["test"], let_out(tmp_path, "raw", "train")))
+    for part in Splits._fields:
+        mine = prepared(soft[part], soft["train"])
+        assert close(pixels(getattr(fresh[0], part)), mine), part
