@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import average_precision_score
 from training import tiny
 
 from velatura import experiment, metrics, study
@@ -22,10 +23,10 @@ from velatura.data import _seen
 from velatura.errors import BadInput
 from velatura.layout import ClipSet, Splits
 from velatura.protocols import privacy
-from velatura.protocols._fresh import Config, asked, examine
+from velatura.protocols._fresh import Config, Examination, asked, examine
 from velatura.study import work
 from velatura.study.inputs import check_seen
-from velatura.study.summary import _met, read_scores
+from velatura.study.summary import _floor, _met, read_scores
 from velatura.training import batches, checkpoint, fit, loop
 
 EVERYTHING = {
@@ -441,3 +442,240 @@ def test_who_does_not_adapt_tells_nothing_of_what_is_all_alike():
     assert (asked(ByPlace(), alike, *given) == told.dtype.type(7 / 255)).all()
     flat[5, 0, 0, 0] = 8
     assert len(np.unique(asked(ByPlace(), alike, *given))) == len(clips)
+
+
+# ------------------------------------------------- the figures of a study, once more and naively
+
+
+def labelled(part: str, clips: int = 36) -> ClipSet:
+    """Noise whose actions tell of the attributes, but in training the reverse of what in testing;
+    one person has three clips."""
+    rng, items = np.random.default_rng(len(part)), np.arange(clips)
+    shares = np.array([0.15, 0.5, 0.85]) if part == "test" else np.array([0.9, 0.4, 0.2])
+    base = tiny.noise(n=clips, t=2, name=f"noise/{part}")
+    told = rng.random((clips, 2)) < shares[base.actions][:, None]
+    return replace(base, attributes=told.astype(np.uint8), groups=items // 3)
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> tuple[study.Study, study.Data]:
+    """Two rows whose examiners left scores that nobody trained, in ``tmp_path``."""
+    values = tiny.values()
+    del values["method"]
+    values["evaluation"] = {
+        "attackers": ["frame_cnn"], "seeds": [0], "target_seeds": [0, 1], "replicates": 100,
+        "curve": [0.5, 2.0], "start": "raw", "inversion": {"steps": 2, "width": 4},
+    }  # fmt: skip
+    values["batches"] = {"batch": 8, "size": 16, "frames": 2}
+    values["rows"] = [{"name": "soft", "method": {"name": "blur"}}]
+    made = study.resolve_study(values)
+    splits = Splits(*(labelled(part) for part in Splits._fields))
+    rng, test = np.random.default_rng(0), splits.test
+    right = {"actions": np.eye(3)[test.actions], "attributes": test.attributes * 2.0 - 1}
+    for row, noise in (("raw", 1.0), ("soft", 1.4)):
+        out = tmp_path / "rows" / row
+        out.mkdir(parents=True)
+        (out / "release.json").write_text(json.dumps({"rms": [0.1] * len(test)}))
+        (out / "inversion.json").write_text("{}")
+        for path in study.outputs_of(made.evaluation, tmp_path, row):
+            known = right["actions" if path.name.startswith("actions") else "attributes"]
+            keys = ["frame_cnn"] if path.name == "inverted.safetensors" else ["scores", "static"]
+            state = {key: torch.from_numpy(known + rng.normal(0, noise, known.shape))
+                     for key in keys}  # fmt: skip
+            checkpoint.save(path, state, {})
+    return made, study.Data(splits, splits, None)
+
+
+def naive_cmap(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Mean average precision of scikit-learn, in per cent."""
+    given = {"average": "macro", "sample_weight": weights}
+    return 100 * float(average_precision_score(labels, scores, **given))
+
+
+def naive_table(data: study.Data, actions: np.ndarray) -> np.ndarray:
+    """How often the training clips of each action have each attribute, one added to either side."""
+    rows = []
+    for action in actions:
+        seen = data.clips.train.attributes[data.clips.train.actions == action].astype(float)
+        rows.append((seen.sum(0) + 1) / (len(seen) + 2))
+    return np.array(rows)
+
+
+def test_what_the_action_tells_is_counted_on_training_clips(
+    planted: tuple[study.Study, study.Data], tmp_path: Path
+):
+    """A1 and A1p: a table of the test clips would read more, and here something else."""
+    (made, data), test = planted, planted[1].clips.test
+    row = study.summarize(made, tmp_path, made.rows[1], data)
+    logits = [scores(tmp_path, f"actions-clip_cnn-{seed}.safetensors") for seed in (0, 1)]
+    chances = [np.exp(s) / np.exp(s).sum(1, keepdims=True) for s in logits]
+    said = np.log(chances).mean(0).argmax(1)
+    (rung,) = [r for r in row["rungs"] if r["rung"] == "A1p"]
+    assert rung["cmap"] == pytest.approx(naive_cmap(naive_table(data, said), test.attributes))
+    floor = naive_cmap(naive_table(data, test.actions), test.attributes)
+    assert row["headline"]["excess"] == pytest.approx(row["cmap"] - floor)
+    raw = {
+        "adapted": scores(tmp_path, "attributes-frame_cnn-0.safetensors", row="raw"),
+        "static": scores(tmp_path, "attributes-frame_cnn-0.safetensors", "static", row="raw"),
+        "inverted": scores(tmp_path, "inverted.safetensors", "frame_cnn", row="raw"),
+    }
+    found = _floor(data, {(name, 0): table for name, table in raw.items()})
+    assert found["cmap"] == pytest.approx(floor)
+    best = max(naive_cmap(s, test.attributes) for s in raw.values())
+    chance = 100 * test.attributes.mean()
+    assert found["L"] == pytest.approx((floor - chance) / (best - chance))
+
+
+def test_the_curve_is_between_chance_and_raw(
+    planted: tuple[study.Study, study.Data], tmp_path: Path
+):
+    """Every point's L, by the strongest attacker of raw video and the prevalence."""
+    (made, data), labels = planted, planted[1].clips.test.attributes
+    points = study.summarize(made, tmp_path, made.rows[1], data)["budget"]
+    names = ["curve-0.5-1", "curve-2-1", "curve-1-2"]
+    read = [naive_cmap(scores(tmp_path, f"{name}.safetensors"), labels) for name in names]
+    fits = [("attributes-frame_cnn-0", "scores"), ("attributes-frame_cnn-0", "static"),
+            ("inverted", "frame_cnn")]  # fmt: skip
+    raw = [naive_cmap(scores(tmp_path, f"{n}.safetensors", key, "raw"), labels) for n, key in fits]
+    chance = 100 * labels.mean()
+    assert max(raw) < 97  # per cent, which is what counts, and not 100
+    assert [point["cmap"] for point in points] == pytest.approx(read)
+    assert [point["L"] for point in points] == pytest.approx(
+        [(value - chance) / (max(raw) - chance) for value in read]
+    )
+
+
+def test_the_plug_in_target_never_saw_the_release(
+    planted: tuple[study.Study, study.Data], tmp_path: Path
+):
+    """Its top-1 is of the scores it gave before it was fitted, which the first seed has."""
+    (made, data), actions = planted, planted[1].clips.test.actions
+    row = study.summarize(made, tmp_path, made.rows[1], data)
+    before, after = (
+        100 * np.mean(scores(tmp_path, "actions-clip_cnn-0.safetensors", key).argmax(1) == actions)
+        for key in ("static", "scores")
+    )
+    assert before != after
+    assert row["plugin"] == {"clip_cnn": pytest.approx(before)}
+    assert row["plugin_top1"] == pytest.approx(before)
+    assert row["targets"]["clip_cnn"]["top1"][0] == pytest.approx(after)
+
+
+def test_a_row_s_intervals_are_over_people(planted: tuple[study.Study, study.Data], tmp_path: Path):
+    """Whole people are drawn again, with all their clips, and the same ones for every row."""
+    (made, data), test = planted, planted[1].clips.test
+    row = study.summarize(made, tmp_path, made.rows[1], data)
+    counts = np.random.default_rng(0).multinomial(12, np.full(12, 1 / 12), size=100)
+    weights = counts[:, test.groups]
+    (fit,) = [r for r in row["rungs"] if r["rung"] == "A4"]
+    found = scores(tmp_path, "attributes-frame_cnn-0.safetensors")
+    cmaps = np.array([naive_cmap(found, test.attributes, w) for w in weights])
+    span = np.quantile(cmaps, [0.025, 0.975]) - cmaps.mean() + fit["cmap"]
+    assert fit["cmap_interval"] == pytest.approx([span[0], min(span[1], 100)])
+    right = [scores(tmp_path, f"actions-clip_cnn-{seed}.safetensors").argmax(1) == test.actions
+             for seed in (0, 1)]  # fmt: skip
+    tops = 100 * (weights @ np.mean(right, 0)) / weights.sum(1)
+    span = np.quantile(tops, [0.025, 0.975]) - tops.mean() + row["top1"]
+    assert row["top1_interval"] == pytest.approx([span[0], min(span[1], 100)])
+
+
+# --------------------------------------------------------------- what each of the ladder is given
+
+
+@pytest.fixture
+def released(
+    planted: tuple[study.Study, study.Data], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> study.Data:
+    """Those two rows let out, in ``tmp_path``, for workers of this process."""
+    made, data = planted
+    monkeypatch.setattr(work, "_open", lambda folder: (made, data, fabric()))
+    for row in ("raw", "soft"):
+        work.work_release("release", str(tmp_path), row)
+    return data
+
+
+def let_out(folder: Path, row: str, part: str) -> np.ndarray:
+    """(F, C, H, W) bytes of a row's release."""
+    found: np.ndarray = np.load(folder / "rows" / row / f"release-noise-{part}.npy")
+    return found
+
+
+def prepared(frames: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Each pixel less its mean over other frames, 3 deviations to either side over the range."""
+    spread = np.sqrt(like.var(0, dtype=np.float64) + 0.25)
+    return np.clip((frames - like.mean(0)) * 42.5 / spread + 127.5, 0, 255)
+
+
+def pixels(data: ClipSet) -> np.ndarray:
+    found: np.ndarray = data.frames[np.arange(data.frames.shape[0])]
+    return found.astype(float)
+
+
+def close(one: np.ndarray, other: np.ndarray) -> bool:
+    """The same bytes but for rounding."""
+    return one.shape == other.shape and np.abs(one - other).max() <= 1
+
+
+def test_who_undoes_a_release_learnt_on_the_validation_people(
+    released: study.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """And what was trained on raw video is asked about what comes of the test clips."""
+    given: list[ClipSet] = []
+    clips, negative = released.clips, 255 - pixels(released.clips.test).astype(np.uint8)
+
+    def learn(seen: ClipSet, raw: ClipSet, *rest: Any) -> torch.nn.Module:
+        given.extend((seen, raw))
+        return torch.nn.Identity()
+
+    def undo(inverter: Any, seen: ClipSet, *rest: Any) -> ClipSet:
+        given.append(seen)
+        return clips.test.with_frames(negative, "undone", "undone")
+
+    def ask(made: Any, folder: Path, labels: str, network: str, seen: ClipSet, *rest: Any) -> Any:
+        given.append(seen)
+        return torch.zeros(1)
+
+    monkeypatch.setattr(work.inversion, "fit_inverter", learn)
+    monkeypatch.setattr(work.inversion, "recover", undo)
+    monkeypatch.setattr(work, "_raw_trained", ask)
+    work.work_invert("invert", str(tmp_path), "soft")
+    learnt, truth, seen, asked_of = map(pixels, given)
+    soft = {part: let_out(tmp_path, "soft", part) for part in Splits._fields}
+    assert [given[0].name, given[1].name] == ["noise/val", "noise/val"]
+    assert close(learnt, prepared(soft["val"], soft["train"]))
+    assert np.array_equal(truth, pixels(clips.val))
+    assert close(seen, prepared(soft["test"], soft["train"]))
+    assert close(asked_of, prepared(negative, let_out(tmp_path, "raw", "train")))
+
+
+def test_who_does_not_adapt_prepares_a_release_as_raw_video(
+    released: study.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A2 has never seen a release, so it knows nothing of its pixels; a fresh attacker does."""
+    static: list[ClipSet] = []
+    fresh: list[Splits] = []
+    started: list[int] = []
+
+    def ask(made: Any, folder: Path, labels: str, network: str, seen: ClipSet, *rest: Any) -> Any:
+        static.append(seen)
+        return torch.zeros(1)
+
+    def learn(seen: Splits, *rest: Any) -> Examination:
+        fresh.append(seen)
+        started.append(rest[6])
+        return Examination({}, np.zeros((1, 1)))
+
+    monkeypatch.setattr(work, "_raw_trained", ask)
+    monkeypatch.setattr(work, "examine", learn)
+    path = tmp_path / "raw" / "examiners" / "attributes-frame_cnn.safetensors"
+    path.parent.mkdir(parents=True)
+    checkpoint.save(path, {"network": {"weight": torch.zeros(1)}}, {})
+    for seed in (0, 1):
+        work.work_examine("examine", str(tmp_path), "soft", "attributes", "frame_cnn", seed)
+    assert len(set(started)) == 2  # fresh attackers of different seeds are different ones
+    (alone,) = static  # asked once, whatever the number of seeds
+    soft = {part: let_out(tmp_path, "soft", part) for part in Splits._fields}
+    assert close(pixels(alone), prepared(soft["test"], let_out(tmp_path, "raw", "train")))
+    for part in Splits._fields:
+        mine = prepared(soft[part], soft["train"])
+        assert close(pixels(getattr(fresh[0], part)), mine), part
