@@ -561,6 +561,25 @@ def test_the_plug_in_target_never_saw_the_release(
     assert row["targets"]["clip_cnn"]["top1"][0] == pytest.approx(after)
 
 
+def test_the_kind_of_target_that_counts_is_not_the_first_in_the_file(
+    planted: tuple[study.Study, study.Data], tmp_path: Path
+):
+    """It is the one that reads most of raw video: of it are the plug-in's top-1 and A1p."""
+    made, data = planted
+    alone = study.summarize(made, tmp_path, made.rows[1], data)
+    wrong = torch.from_numpy(np.roll(np.eye(3), 1, 1)[data.clips.test.actions])
+    for row in ("raw", "soft"):
+        for seed in (0, 1):
+            path = tmp_path / "rows" / row / f"actions-frame_cnn-{seed}.safetensors"
+            checkpoint.save(path, {"scores": 9 * wrong, "static": 9 * wrong}, {})
+    both = replace(made.evaluation, targets=("frame_cnn", "clip_cnn"))
+    beside = study.summarize(replace(made, evaluation=both), tmp_path, made.rows[1], data)
+    assert beside["target"] == "clip_cnn"
+    assert beside["plugin"] == {"frame_cnn": 0, **alone["plugin"]}
+    for key in ("plugin_top1", "top1", "U", "rungs"):
+        assert beside[key] == alone[key], key
+
+
 def test_a_row_s_intervals_are_over_people(planted: tuple[study.Study, study.Data], tmp_path: Path):
     """Whole people are drawn again, with all their clips, and the same ones for every row."""
     (made, data), test = planted, planted[1].clips.test
