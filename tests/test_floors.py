@@ -87,6 +87,14 @@ def test_what_is_wrong_is_one_sentence(name: str, more: Any, said: str, tmp_path
         floors.floors(name, tmp_path / "nowhere" if not more else tmp_path, more)
 
 
+@pytest.mark.parametrize("name", ["vispr1", "vp-hmdb51", "vp-ucf101", "pa-hmdb51"])
+def test_a_folder_without_lists_names_the_option_that_there_is(name: str, tmp_path: Path):
+    code, _, err = tiny.main("floors", name, "--root", str(tmp_path))
+    assert code == 2
+    assert err.startswith("Error: No ")
+    assert err.endswith("(`velatura floors` takes it with --root).\n")
+
+
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     home = two_classes(tmp_path / "annotations")
     code, out, err = tiny.main("floors", "vp-hmdb51", "--root", str(home), "--json")
