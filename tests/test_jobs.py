@@ -54,6 +54,11 @@ def long(job: str, folder: str) -> None:
     time.sleep(600)
 
 
+def deaf(job: str, folder: str) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    long(job, folder)
+
+
 def span(folder: Path, job: str) -> tuple[float, float, int]:
     begin, end, who = (folder / job).read_text().split()
     return float(begin), float(end), int(who)
@@ -240,6 +245,9 @@ if __name__ == "__main__":
             print(event.kind, event.job.name, flush=True)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        import threading
+        print(*(t.name for t in threading.enumerate() if not t.daemon), flush=True)
 """
 
 
@@ -289,12 +297,39 @@ def test_ctrl_c_ends_everyone(whom: str, tmp_path: Path):
             os.killpg(process.pid, signal.SIGINT)
         else:
             process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    # Python waits at its exit for every other thread, however long.
+    assert (process.returncode, out.splitlines()[-1], err) == (130, "MainThread", "")
+    assert psutil.wait_procs(family, timeout=30)[1] == []
+
+
+def test_a_second_sigterm_leaves_nobody_who_does_not_listen(tmp_path: Path):
+    """Whoever does not end when told to is killed after a while, whatever comes meanwhile."""
+    plant = "import velatura.jobs as jobs; jobs.PATIENCE = 1.0; test_jobs.long = test_jobs.deaf"
+    process = parent(tmp_path, plant=plant)
+    try:
+        assert wait_for(lambda: (tmp_path / "a").exists() and (tmp_path / "b").exists())
+        family = psutil.Process(process.pid).children(recursive=True)
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+        _, err = process.communicate(timeout=60)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     assert (process.returncode, err) == (130, "")
     assert psutil.wait_procs(family, timeout=30)[1] == []
+
+
+def test_an_error_of_a_worker_says_where(tmp_path: Path):
+    """What the command line shows with ``--debug``."""
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(run([Job("x", "a", odd, {"folder": str(tmp_path)})], 1, 1))
+    assert str(caught.value) == "of x\nin two lines"
+    assert "in odd\n    raise ZeroDivisionError" in caught.value.__notes__[0]
 
 
 def test_ctrl_c_while_workers_start_is_quiet(tmp_path: Path):
@@ -319,7 +354,7 @@ def test_a_signal_while_a_worker_is_begun_is_quiet(tmp_path: Path):
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-    assert (process.returncode, out, err) == (130, "", "")
+    assert (process.returncode, out, err) == (130, "MainThread\n", "")
 
 
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path):
