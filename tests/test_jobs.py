@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,21 @@ def test_whoever_stops_listening_stops_the_work(tmp_path: Path):
         if event.kind == "start":
             break
     events.close()
+    assert children() == []
+
+
+def test_an_interrupt_while_all_is_ended_already_is_not_said_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Raised in a generator that is closed by itself, it would be shown and lost."""
+    monkeypatch.setattr("velatura.jobs.PATIENCE", 1.0)
+    events = run([Job("x", "a", deaf, {"folder": str(tmp_path)})], 1, 1)
+    next(events)
+    assert wait_for((tmp_path / "x").exists)
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    events.close()
+    timer.join()
     assert children() == []
 
 

@@ -155,12 +155,15 @@ ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 @contextmanager
-def _later() -> Iterator[None]:
-    """What would end us waits until a process has begun.
+def _later(again: bool = True) -> Iterator[None]:
+    """What would end us waits until a process has begun, or all have ended.
 
     The process inherits the blocked signals, so that one which arrives while it imports does not
     end in a traceback. We must not be interrupted either before it has been told what it is for;
     blocking does not help there, as another thread of ours may take the signal.
+
+    Args:
+        again: what came meanwhile is raised afterwards.
     """
     came: list[int] = []
     handlers: dict[signal.Signals, Any] = {}
@@ -175,7 +178,7 @@ def _later() -> Iterator[None]:
         for number, handler in handlers.items():
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for late in came:
+        for late in came if again else ():
             signal.raise_signal(late)
 
 
@@ -247,6 +250,7 @@ def run(
     lost: dict[str, Event] = {}
     team: list[_Worker] = []
     running: dict[_Worker, Job] = {}
+    again = True
     try:
         while waiting or running:
             for job in list(waiting):
@@ -302,8 +306,11 @@ def run(
                     error = sentence(raised)
                 lost[job.name] = Event("failed", job, error=error, because=job.name)
                 yield lost[job.name]
+    except (KeyboardInterrupt, GeneratorExit):
+        again = False  # we are ending already, perhaps where an exception would be lost in print
+        raise
     finally:
-        _stop(team, bool(waiting or running))
+        _stop(team, bool(waiting or running), again)
 
 
 def sentence(error: BaseException) -> str:
@@ -330,9 +337,9 @@ def _drain(messages: Any) -> Iterator[Any]:
 PATIENCE = 20.0  # seconds that a worker has to save
 
 
-def _stop(team: list[_Worker], early: bool) -> None:
+def _stop(team: list[_Worker], early: bool, again: bool = True) -> None:
     """Let the workers go; early, ask them to save first and do not wait for ever."""
-    with _later():  # a second interrupt does not leave processes
+    with _later(again):  # a second interrupt does not leave processes
         for worker in team:
             if early:
                 worker.process.terminate()
