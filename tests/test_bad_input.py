@@ -402,6 +402,31 @@ def test_two_runs_into_one_folder(here: Path):
     assert files(here) == before
 
 
+@pytest.mark.parametrize("out", ["run.toml", "run.toml/below"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train run.toml",
+        "evaluate study.toml",
+        "evaluate --controls --size small",
+        "sweep grid.toml",
+    ],
+)
+def test_a_file_where_a_folder_is_to_be(words: str, out: str, here: Path):
+    rows = '\n[[rows]]\nmethod = { name = "blur" }\n'
+    values = tiny.values()
+    del values["method"], values["seed"]
+    (here / "study.toml").write_text(to_toml(values) + rows)
+    (here / "grid.toml").write_text("seeds = [0, 1]\n" + to_toml(values) + rows)
+    before = files(here)
+    code, _, err = tiny.main(*words.split(), "--out", out)
+    assert (code, err) == (
+        2, f"Error: {out} is a file, or in one; expected a folder to write to: name another "
+        "with --out.\n",
+    )  # fmt: skip
+    assert files(here) == before
+
+
 def test_a_run_that_blows_up_keeps_its_checkpoint(here: Path):
     wild = "--set method.lr_anonymizer=1e30 --set method.steps=9 --set loop.save_every=1"
     code, _, err = tiny.main(*f"{TRAIN} {wild}".split())

@@ -67,6 +67,47 @@ def test_a_misread_action_tells_less(tmp_path: Path):
     assert np.bincount(wrong, minlength=5) / len(wrong) == pytest.approx([0.2] * 5, abs=0.03)
 
 
+def test_the_prevalence_of_random_draws_is_their_mean(tmp_path: Path):
+    """Three of the ten videos of each class: how many of them are odd differs."""
+    home = two_classes(tmp_path)
+    drawn = by(floors.floors("vp-hmdb51", home), "a random 30%")["A0"]
+    actions = np.repeat((0, 1), 10)
+    odd = np.tile((0, 1), 10)  # skin_color in two_classes
+    shares = [100 * odd[floors._random_test(actions, seed)].mean() for seed in range(floors.DRAWS)]
+    assert len({*shares}) > 1
+    assert drawn["attributes"]["skin_color"] != pytest.approx(shares[0])
+    assert drawn["attributes"]["skin_color"] == pytest.approx(np.mean(shares))
+    # Two are of odd videos, two of even ones, the face of half: (2 s + 2 (100 - s) + 50) / 5.
+    assert drawn["cmap"] == pytest.approx(50)
+    assert drawn["deviation"] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute", "counted", "line"),
+    [
+        ("vp-hmdb51", "face", "1 in the published labels", "1 in the published labels."),
+        (
+            "pa-hmdb51", "a17_color", "skin_color = 1 or 2 or 3",
+            "a9_face_complete where face = 2; a10_face_partial where face = 1; a12_semi_nudity "
+            "where nudity = 1 or 2; a64_rel_personal where relationship = 1.",
+        ),
+        (
+            "vispr1", "a4_gender", "a4_gender is among the labels of the photograph",
+            "its name is among the labels of the photograph.",
+        ),
+    ],
+)  # fmt: skip
+def test_which_annotations_count_as_one(name: str, attribute: str, counted: str, line: str):
+    home = str(tiny_lists.real("annotations") / "annotations")
+    code, out, err = tiny.main("floors", name, "--root", home, "--json")
+    assert code == 0, err
+    assert {row["binarisation"][attribute] for row in json.loads(out)} == {counted}
+    code, out, err = tiny.main("floors", name, "--root", home)
+    assert code == 0, err
+    said = " ".join(out.partition("Counted as 1:")[2].split())
+    assert said.endswith(line)
+
+
 def test_a_random_test_takes_the_share_of_each_class():
     actions = np.repeat(np.arange(3), (10, 20, 7))
     test = floors._random_test(actions, 0)
@@ -85,6 +126,14 @@ def test_a_random_test_takes_the_share_of_each_class():
 def test_what_is_wrong_is_one_sentence(name: str, more: Any, said: str, tmp_path: Path):
     with pytest.raises(BadInput, match=said):
         floors.floors(name, tmp_path / "nowhere" if not more else tmp_path, more)
+
+
+@pytest.mark.parametrize("name", ["vispr1", "vp-hmdb51", "vp-ucf101", "pa-hmdb51"])
+def test_a_folder_without_lists_names_the_option_that_there_is(name: str, tmp_path: Path):
+    code, _, err = tiny.main("floors", name, "--root", str(tmp_path))
+    assert code == 2
+    assert err.startswith("Error: No ")
+    assert err.endswith("(`velatura floors` takes it with --root).\n")
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,11 @@ def killed(job: str, folder: str) -> None:
 def long(job: str, folder: str) -> None:
     Path(folder, job).write_text(str(os.getpid()))
     time.sleep(600)
+
+
+def deaf(job: str, folder: str) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    long(job, folder)
 
 
 def span(folder: Path, job: str) -> tuple[float, float, int]:
@@ -220,6 +226,21 @@ def test_whoever_stops_listening_stops_the_work(tmp_path: Path):
     assert children() == []
 
 
+def test_an_interrupt_while_all_is_ended_already_is_not_said_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Raised in a generator that is closed by itself, it would be shown and lost."""
+    monkeypatch.setattr("velatura.jobs.PATIENCE", 1.0)
+    events = run([Job("x", "a", deaf, {"folder": str(tmp_path)})], 1, 1)
+    next(events)
+    assert wait_for((tmp_path / "x").exists)
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    events.close()
+    timer.join()
+    assert children() == []
+
+
 # A parent that runs two endless jobs, and says so when interrupted.
 PARENT = """
 import signal, sys, time
@@ -240,6 +261,9 @@ if __name__ == "__main__":
             print(event.kind, event.job.name, flush=True)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        import threading
+        print(*(t.name for t in threading.enumerate() if not t.daemon), flush=True)
 """
 
 
@@ -289,12 +313,39 @@ def test_ctrl_c_ends_everyone(whom: str, tmp_path: Path):
             os.killpg(process.pid, signal.SIGINT)
         else:
             process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    # Python waits at its exit for every other thread, however long.
+    assert (process.returncode, out.splitlines()[-1], err) == (130, "MainThread", "")
+    assert psutil.wait_procs(family, timeout=30)[1] == []
+
+
+def test_a_second_sigterm_leaves_nobody_who_does_not_listen(tmp_path: Path):
+    """Whoever does not end when told to is killed after a while, whatever comes meanwhile."""
+    plant = "import velatura.jobs as jobs; jobs.PATIENCE = 1.0; test_jobs.long = test_jobs.deaf"
+    process = parent(tmp_path, plant=plant)
+    try:
+        assert wait_for(lambda: (tmp_path / "a").exists() and (tmp_path / "b").exists())
+        family = psutil.Process(process.pid).children(recursive=True)
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+        _, err = process.communicate(timeout=60)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     assert (process.returncode, err) == (130, "")
     assert psutil.wait_procs(family, timeout=30)[1] == []
+
+
+def test_an_error_of_a_worker_says_where(tmp_path: Path):
+    """What the command line shows with ``--debug``."""
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(run([Job("x", "a", odd, {"folder": str(tmp_path)})], 1, 1))
+    assert str(caught.value) == "of x\nin two lines"
+    assert "in odd\n    raise ZeroDivisionError" in caught.value.__notes__[0]
 
 
 def test_ctrl_c_while_workers_start_is_quiet(tmp_path: Path):
@@ -319,7 +370,7 @@ def test_a_signal_while_a_worker_is_begun_is_quiet(tmp_path: Path):
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-    assert (process.returncode, out, err) == (130, "", "")
+    assert (process.returncode, out, err) == (130, "MainThread\n", "")
 
 
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path):

@@ -545,14 +545,29 @@ def commit() -> str:
     return about.stdout.strip() if ours.returncode == 0 else ""
 
 
+def make_folder(folder: Path) -> None:
+    """See to it that a folder for what is written is there.
+
+    Raises:
+        BadInput: it, or one that it is to be in, is a file.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise BadInput(
+            f"{folder} is a file, or in one; expected a folder to write to: name another with "
+            "--out."
+        ) from None
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a run folder; the lock goes with the process, however it ends.
 
     Raises:
-        BadInput: another process is writing to it.
+        BadInput: another process is writing to it, or it is a file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:

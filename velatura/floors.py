@@ -51,9 +51,10 @@ def floors(name: str, root: Path, accuracies: Sequence[float] = ()) -> list[dict
             over the other actions; 0 to 1.
 
     Returns:
-        Per split: ``items`` (what is counted), ``n``, ``accuracy`` of the action, and for A0 and A1
-        the cMAP in per cent with its deviation over draws (0 where nothing is drawn), F1 and AP or
-        prevalence by attribute. A1 is None where there is no action.
+        Per split: ``items`` (what is counted), ``n``, ``accuracy`` of the action, ``binarisation``
+        (which annotations count as 1, by attribute), and for A0 and A1 the cMAP in per cent with
+        its deviation over draws (0 where nothing is drawn), F1 and AP or prevalence by attribute.
+        A1 is None where there is no action.
 
     Raises:
         BadInput: an unknown data set, an accuracy out of range, or files that are not there.
@@ -67,6 +68,21 @@ def floors(name: str, root: Path, accuracies: Sequence[float] = ()) -> list[dict
         raise BadInput(
             f"No folder {root}; name the one with the annotations of {name}: --root DIR."
         )
+    rows = _rows(name, root, accuracies)
+    return [{**row, "binarisation": _counted(name, tuple(row["A0"]["attributes"]))} for row in rows]
+
+
+def _counted(name: str, attributes: Sequence[str]) -> dict[str, str]:
+    """Which annotations count as 1, by attribute."""
+    if name == "pa_hmdb51":
+        tracks = {a: pa_hmdb51.VISPR1[a] for a in attributes}
+        return {a: f"{t} = {' or '.join(map(str, v))}" for a, (t, v) in tracks.items()}
+    if name.startswith("vispr"):
+        return {a: f"{a} is among the labels of the photograph" for a in attributes}
+    return {a: "1 in the published labels" for a in attributes}
+
+
+def _rows(name: str, root: Path, accuracies: Sequence[float]) -> list[dict[str, Any]]:
     if name == "pa_hmdb51":
         return _frames(root, accuracies)
     listing = catalog.source(name).read(Ask(root=root, annotations=root))
@@ -179,17 +195,20 @@ def _row(
 ) -> dict[str, Any]:
     """One line of the answer."""
     known = np.ones(labels.shape, bool) if known is None else known
-    share = np.array([labels[known[:, k], k].mean() for k in range(len(names))])
-    always = 2 * share / (1 + share)
+    # (D, K): each draw has a test of its own.
+    told = [told for _, told in drawn] or [labels]
+    shares = np.array([[t[known[:, k], k].mean() for k in range(len(names))] for t in told])
+    always = 2 * shares / (1 + shares)
     row: dict[str, Any] = {
         "items": where,
         "n": int(known.any(1).sum()),
         "accuracy": accuracy,
         "A0": {
-            "cmap": 100 * float(share.mean()),
+            "cmap": 100 * float(shares.mean()),
+            "deviation": 100 * _deviation(shares),
             "f1_always_yes": float(always.mean()),
-            "f1_majority": float(np.where(share > 0.5, always, 0).mean()),
-            "attributes": {n: 100 * float(s) for n, s in zip(names, share, strict=True)},
+            "f1_majority": float(np.where(shares > 0.5, always, 0).mean()),
+            "attributes": dict(zip(names, (100 * shares.mean(0)).tolist(), strict=True)),
         },
         "A1": None,
     }
@@ -201,11 +220,16 @@ def _row(
         f1 = [_of_each(at_half, scores, told, known) for scores, told in drawn]
         row["A1"] = {
             "cmap": float(each.mean()),
-            "deviation": float(each.mean(1).std(ddof=1)) if len(drawn) > 1 else 0.0,
+            "deviation": _deviation(each),
             "f1": float(np.mean(f1)),
             "attributes": dict(zip(names, each.mean(0).tolist(), strict=True)),
         }
     return row
+
+
+def _deviation(each: np.ndarray) -> float:
+    """Of the mean over attributes, from draw to draw; ``each`` is (D, K)."""
+    return float(each.mean(1).std(ddof=1)) if len(each) > 1 else 0.0
 
 
 def _of_each(

@@ -15,11 +15,11 @@ import queue
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from statistics import mean
 from typing import Any
@@ -87,6 +87,7 @@ def tell(job: str, done: int, total: int, terms: dict[str, float] | None = None)
 def _begin(messages: Any, threads: int) -> None:
     global _messages
     _messages = messages
+    messages.cancel_join_thread()  # what nobody reads any more does not hold up the end
     # The parent decides what Ctrl-C means; it sends SIGTERM, which a training loop turns into
     # a checkpoint, and which ends anything else.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -120,22 +121,49 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _call(call: Callable[..., Any], name: str, arguments: dict[str, Any]) -> tuple[float, Any]:
+Answer = tuple[float, Any, BaseException | None]  # seconds, what the call returned, or raised
+
+
+def _serve(way: Connection, messages: Any, threads: int) -> None:
+    """What a worker does: one call after the other, until its parent closes the way."""
+    _begin(messages, threads)
+    while True:
+        try:
+            call, name, arguments = way.recv()
+        except (EOFError, OSError):
+            return
+        answer = _answer(call, name, arguments)
+        try:
+            way.send(answer)
+        except OSError:  # the parent did not wait
+            return
+        except Exception as error:  # what cannot be sent
+            way.send((0.0, None, Failure(f"The outcome of {name} is lost: {sentence(error)}")))
+
+
+def _answer(call: Callable[..., Any], name: str, arguments: dict[str, Any]) -> Answer:
     begin = time.monotonic()
-    result = call(job=name, **arguments)
-    return time.monotonic() - begin, result
+    try:
+        result = call(job=name, **arguments)
+        return time.monotonic() - begin, result, None
+    except BaseException as error:
+        error.add_note(f"In a worker:\n{traceback.format_exc()}")  # which does not travel itself
+        return 0.0, None, error
 
 
 ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 @contextmanager
-def _later() -> Iterator[None]:
-    """What would end us waits until a process has begun.
+def _later(again: bool = True) -> Iterator[None]:
+    """What would end us waits until a process has begun, or all have ended.
 
     The process inherits the blocked signals, so that one which arrives while it imports does not
     end in a traceback. We must not be interrupted either before it has been told what it is for;
     blocking does not help there, as another thread of ours may take the signal.
+
+    Args:
+        again: what came meanwhile is raised afterwards.
     """
     came: list[int] = []
     handlers: dict[signal.Signals, Any] = {}
@@ -150,23 +178,50 @@ def _later() -> Iterator[None]:
         for number, handler in handlers.items():
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for late in came:
+        for late in came if again else ():
             signal.raise_signal(late)
 
 
 class _Worker:
-    """One process that does one job at a time, and its way to tell how far it is.
+    """One process that does one job at a time, and its ways to answer and to tell how far it is.
 
-    A pool of its own for each: the death of one says which job it was, and takes no other along.
+    The parent has no thread for it, as an executor's pool would: an interrupt can leave a lock
+    that such a thread waits for, and at its exit Python waits for the thread, without end.
     """
 
     def __init__(self, context: SpawnContext, threads: int):
         self.messages = context.Queue()
-        self.pool = ProcessPoolExecutor(1, context, _begin, (self.messages, threads))
+        self.way, self._theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(self._theirs, self.messages, threads))
 
-    def submit(self, job: Job) -> Future[Any]:
-        with _later():  # the first submit starts the process
-            return self.pool.submit(_call, job.call, job.name, job.arguments)
+    def start(self) -> None:
+        """Begin the process."""
+        self.process.start()
+        self._theirs.close()  # so that the end of the process is the end of the way
+
+    def submit(self, job: Job) -> bool:
+        """Whether it is there to take the job."""
+        try:
+            self.way.send((job.call, job.name, job.arguments))
+        except OSError:
+            return False
+        return True
+
+    def over(self) -> bool:
+        """Whether it has answered, or is dead."""
+        return self.way.poll() or not self.process.is_alive()
+
+    def answer(self) -> Answer:
+        """Of its job.
+
+        Raises:
+            EOFError: dead, without an answer.
+            OSError: likewise.
+        """
+        if not self.way.poll():  # a process of its own may still hold the other end
+            raise EOFError
+        answer: Answer = self.way.recv()
+        return answer
 
 
 def run(
@@ -194,7 +249,8 @@ def run(
     waiting, finished = list(jobs), set[str]()
     lost: dict[str, Event] = {}
     team: list[_Worker] = []
-    running: dict[Future[Any], tuple[Job, _Worker]] = {}
+    running: dict[_Worker, Job] = {}
+    again = True
     try:
         while waiting or running:
             for job in list(waiting):
@@ -207,31 +263,32 @@ def run(
                 elif failed and job.name in failed:
                     event = Event("failed", job, error=failed[job.name], because=job.name)
                 elif len(running) < workers and finished.issuperset(job.needs):
-                    busy = [worker for _, worker in running.values()]
-                    worker = next((w for w in team if w not in busy), None)
+                    worker = next((w for w in team if w not in running), None)
                     if worker is None:
                         worker = _Worker(context, threads)
-                        team.append(worker)
-                    try:
-                        running[worker.submit(job)] = job, worker
-                    except BrokenProcessPool:  # killed while it had nothing to do
+                        with _later():  # no process may be there that nobody would stop
+                            worker.start()
+                            team.append(worker)
+                    if not worker.submit(job):  # killed while it had nothing to do
                         _dismiss(team, worker)
                         break
+                    running[worker] = job
                     event = Event("start", job)
                 if event:
                     waiting.remove(job)
                     if event.error:
                         lost[job.name] = event
                     yield event
-            over, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+            wait([end for w in running for end in (w.way, w.process.sentinel)], 0.2)
+            over = [worker for worker in running if worker.over()]
             for worker in team:
                 for message in _drain(worker.messages):
                     yield Event("progress", by_name[message[0]], *message[1:])
-            for future in over:
-                job, worker = running.pop(future)
+            for worker in over:
+                job = running.pop(worker)
                 try:
-                    seconds, result = future.result()
-                except BrokenProcessPool:
+                    seconds, result, raised = worker.answer()
+                except (EOFError, OSError):
                     if not keep_going:
                         raise Failure(
                             "A worker process was killed, perhaps for want of memory; run the "
@@ -239,18 +296,21 @@ def run(
                         ) from None
                     _dismiss(team, worker)
                     error = "Its worker process was killed, perhaps for want of memory."
-                except Exception as raised:
-                    if not keep_going:
-                        raise
-                    error = sentence(raised)
                 else:
-                    finished.add(job.name)
-                    yield Event("end", job, seconds=seconds, result=result)
-                    continue
+                    if raised is None:
+                        finished.add(job.name)
+                        yield Event("end", job, seconds=seconds, result=result)
+                        continue
+                    if not keep_going or not isinstance(raised, Exception):
+                        raise raised
+                    error = sentence(raised)
                 lost[job.name] = Event("failed", job, error=error, because=job.name)
                 yield lost[job.name]
+    except (KeyboardInterrupt, GeneratorExit):
+        again = False  # we are ending already, perhaps where an exception would be lost in print
+        raise
     finally:
-        _stop(team, bool(waiting or running))
+        _stop(team, bool(waiting or running), again)
 
 
 def sentence(error: BaseException) -> str:
@@ -274,23 +334,23 @@ def _drain(messages: Any) -> Iterator[Any]:
             return
 
 
-def _stop(team: list[_Worker], early: bool) -> None:
+PATIENCE = 20.0  # seconds that a worker has to save
+
+
+def _stop(team: list[_Worker], early: bool, again: bool = True) -> None:
     """Let the workers go; early, ask them to save first and do not wait for ever."""
-    processes = []
-    for worker in team:
-        processes += list((getattr(worker.pool, "_processes", None) or {}).values())
-        worker.pool.shutdown(wait=False, cancel_futures=True)
-    if early:
-        for process in processes:
-            process.terminate()
-    deadline = time.monotonic() + 20
-    for process in processes:
-        process.join(max(deadline - time.monotonic(), 0.1))
-        if process.is_alive():
-            process.kill()
-    for worker in team:
-        worker.messages.close()
-        worker.messages.cancel_join_thread()
+    with _later(again):  # a second interrupt does not leave processes
+        for worker in team:
+            if early:
+                worker.process.terminate()
+            worker.way.close()
+        deadline = time.monotonic() + PATIENCE
+        for worker in team:
+            worker.process.join(max(deadline - time.monotonic(), 0.1))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join(5)
+            worker.messages.close()
 
 
 ENOUGH = 0.1  # of a job, to say how long it takes

@@ -54,7 +54,16 @@ from velatura import plugins, study
 from velatura.config import apply_sets, build, config, digest, fields, read_toml
 from velatura.data._seen import SEEN
 from velatura.errors import BadInput, Failure, unknown
-from velatura.experiment import DEFAULTS, Section, learns, load_data, locked, resolve, train
+from velatura.experiment import (
+    DEFAULTS,
+    Section,
+    learns,
+    load_data,
+    locked,
+    make_folder,
+    resolve,
+    train,
+)
 from velatura.jobs import Event, Job, Pace, sentence, tell
 from velatura.jobs import run as run_jobs
 from velatura.report.records import made_by, over_anonymizers
@@ -585,7 +594,6 @@ def calibrate(
     """
     if not grid.equal.seconds:
         return
-    out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         made = grid.study(replace(grid.worlds[0], rows=()), grid.seeds[0], {})
         known = _timed(grid, out)
@@ -661,10 +669,12 @@ def carry_out(
         whole cell; at the end ``{"sweep": ...}``, which ``sweep.json`` holds as well.
 
     Raises:
-        BadInput: the grid cannot be resolved, or a cell's folder holds another configuration.
+        BadInput: the grid cannot be resolved, a cell's folder holds another configuration, or
+            ``out`` is a file.
     """
     cells = cells_of(grid, out, only)  # refused before anything is timed
     _refuse_others(cells)
+    make_folder(out)  # else each cell would say for itself that it is none
     yield from calibrate(grid, out, workers, retry, on_data=on_data)
     cells = cells_of(grid, out, only)
     states = _refuse_others(cells)

@@ -464,7 +464,7 @@ WRONG = {
     "JSON per video.",
     "check ucf101 --root data/utkface --annotations data/utkface": "No classInd.txt in "
     "data/utkface; unpack UCF101TrainTestSplits-RecognitionTask.zip from the UCF101 page beside "
-    "the videos, and name its folder with --annotations.",
+    "the videos, and name its folder with --annotations (`velatura floors` takes it with --root).",
 }
 
 

@@ -75,3 +75,12 @@ def _show(name: str, rows: list[dict[str, Any]]) -> None:
         for attribute in first["attributes"]:
             table.add_row(attribute, *(f"{f['attributes'][attribute]:.1f}" for f in shown))
         console.print(table)
+    console.print(f"Counted as 1: {_said(rows[0]['binarisation'])}.")
+
+
+def _said(counted: dict[str, str]) -> str:
+    """Which annotations count as 1, in one line; what holds for all attributes is said once."""
+    said = {text.replace(name, "its name") for name, text in counted.items()}
+    if len(said) == 1:
+        return said.pop()
+    return "; ".join(f"{name} where {text}" for name, text in counted.items())

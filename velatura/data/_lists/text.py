@@ -178,4 +178,7 @@ def find(folder: Path, below: Sequence[str], pattern: str, remedy: str) -> Path:
     for place in (folder, *(folder / name for name in below)):
         if place.is_dir() and any(place.glob(pattern)):
             return place
-    raise BadInput(f"No {pattern} in {folder}; {remedy}, and name its folder with --annotations.")
+    raise BadInput(
+        f"No {pattern} in {folder}; {remedy}, and name its folder with --annotations (`velatura "
+        "floors` takes it with --root)."
+    )
