@@ -46,6 +46,15 @@ def odd(job: str, folder: str) -> None:
     raise ZeroDivisionError(f"of {job}\nin two lines")
 
 
+class Picky(Exception):
+    def __init__(self, one: str, other: str):
+        super().__init__(f"{one} and {other}")  # from which it cannot be made again
+
+
+def picky(job: str, folder: str) -> None:
+    raise Picky("this", "that")
+
+
 def killed(job: str, folder: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -215,6 +224,15 @@ def test_what_is_known_to_fail_is_not_tried():
     events = list(run(jobs, 1, 1, keep_going=True, failed={"x": "It did before."}))
     assert kinds_of(events) == {"x": ["failed"], "y": ["skipped"]}
     assert [(e.because, e.error) for e in events] == [("x", "It did before.")] * 2
+
+
+def test_an_error_that_cannot_travel_is_told_in_words(tmp_path: Path):
+    jobs = [Job(name, "a", call, {"folder": str(tmp_path)}) for name, call in
+            (("x", picky), ("y", note))]  # fmt: skip
+    events = list(run(jobs, 1, 1, keep_going=True))
+    assert [(e.kind, e.job.name, e.error) for e in events if e.kind in ("failed", "end")] == [
+        ("failed", "x", "Picky: this and that"), ("end", "y", ""),
+    ]  # fmt: skip
 
 
 def test_whoever_stops_listening_stops_the_work(tmp_path: Path):

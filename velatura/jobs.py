@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
+from multiprocessing.reduction import ForkingPickler
 from statistics import mean
 from typing import Any
 
@@ -148,7 +149,16 @@ def _answer(call: Callable[..., Any], name: str, arguments: dict[str, Any]) -> A
         return time.monotonic() - begin, result, None
     except BaseException as error:
         error.add_note(f"In a worker:\n{traceback.format_exc()}")  # which does not travel itself
-        return 0.0, None, error
+        return 0.0, None, _travels(error)
+
+
+def _travels(error: BaseException) -> BaseException:
+    """An error that its parent can read; some cannot be made again from what they say."""
+    try:
+        ForkingPickler.loads(ForkingPickler.dumps(error))  # as the way does
+    except Exception:
+        return Failure(sentence(error))
+    return error
 
 
 ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
