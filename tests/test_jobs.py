@@ -46,6 +46,18 @@ def odd(job: str, folder: str) -> None:
     raise ZeroDivisionError(f"of {job}\nin two lines")
 
 
+class Peculiar(Exception):
+    """It is made of two things and hands on one, which is not enough to make it again."""
+
+    def __init__(self, one: str, two: Any):
+        super().__init__(one)
+        self.two = two
+
+
+def peculiar(job: str, folder: str, sent: bool) -> None:
+    raise Peculiar(job, None if sent else (lambda: None))
+
+
 def killed(job: str, folder: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -208,6 +220,22 @@ def test_a_killed_worker_loses_its_own_job_alone(tmp_path: Path):
     assert {e.error for e in events if e.error} == {
         "Its worker process was killed, perhaps for want of memory."
     }
+
+
+def test_an_error_that_does_not_travel_is_one_of_its_job(tmp_path: Path):
+    """Neither what cannot be sent nor what cannot be made again takes the next job along."""
+    at = {"folder": str(tmp_path)}
+    jobs = [
+        Job("x", "a", peculiar, {**at, "sent": False}),
+        Job("y", "a", peculiar, {**at, "sent": True}),
+        Job("z", "a", note, at),
+    ]
+    events = list(run(jobs, 1, 1, keep_going=True))
+    told = kinds_of(events)
+    assert told == {"x": ["start", "failed"], "y": ["start", "failed"], "z": ["start", "end"]}
+    said = {e.job.name: e.error for e in events if e.error}
+    assert said["x"].startswith("What it returned or raised is lost: ")
+    assert said["y"].startswith("What it raised is lost: TypeError: ")
 
 
 def test_what_is_known_to_fail_is_not_tried():

@@ -138,7 +138,7 @@ def _serve(way: Connection, messages: Any, threads: int) -> None:
         except OSError:  # the parent did not wait
             return
         except Exception as error:  # what cannot be sent
-            way.send((0.0, None, Failure(f"The outcome of {name} is lost: {sentence(error)}")))
+            way.send((0.0, None, Failure(f"What it returned or raised is lost: {sentence(error)}")))
 
 
 def _answer(call: Callable[..., Any], name: str, arguments: dict[str, Any]) -> Answer:
@@ -220,7 +220,12 @@ class _Worker:
         """
         if not self.way.poll():  # a process of its own may still hold the other end
             raise EOFError
-        answer: Answer = self.way.recv()
+        try:
+            answer: Answer = self.way.recv()
+        except (EOFError, OSError):
+            raise
+        except Exception as error:  # of a class that cannot be made again from its arguments
+            return 0.0, None, Failure(f"What it raised is lost: {sentence(error)}")
         return answer
 
 
