@@ -19,6 +19,7 @@ __all__ = [
     "leaders",
     "listed",
     "percent",
+    "unseeded",
 ]
 
 ENOUGH = 0.8
@@ -36,12 +37,19 @@ FAMILIES = {
     **dict.fromkeys(("bdq", "constrained", "mass", "stprivacy", "vita"), "supervised"),
 }  # fmt: skip
 CODECS = {"h264": "H.264"}
+START = "99"
+"""What stands in place of a seed where an attacker learned raw clips alone."""
 Show = Callable[[str], str]
 
 
 def label(name: str) -> str:
     """A row's name for people: ``frame_difference`` as "frame difference"."""
     return name.replace("_", " ")
+
+
+def unseeded(fit: str) -> str:
+    """ "A5 frame_cnn/99" as "A5 frame_cnn": what learned raw clips alone has no seed of its own."""
+    return fit.removesuffix(f"/{START}")
 
 
 def attribute(name: str, entries: Mapping[str, Mapping[str, Any]]) -> str:

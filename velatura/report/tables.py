@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from velatura.layout import LEAKY
-from velatura.report.findings import after_codecs, label
+from velatura.report.findings import after_codecs, label, unseeded
 from velatura.report.run import number, span
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def to_markdown(summary: dict[str, Any]) -> str:
     lines = [" | ".join(headings), " | ".join(["---"] + ["---:"] * 4 + ["---"])]
     for name, row in _all_rows(summary):
         cells = [name, *(figure(row, key, decimals) for key, _, decimals in COLUMNS)]
-        cells.append(str(row.get("strongest") or ""))
+        cells.append(unseeded(str(row.get("strongest") or "")))
         lines.append(" | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells))
     lines = [f"| {line} |" for line in lines]
     legend = (
@@ -96,7 +96,7 @@ def terminal_table(summary: dict[str, Any]) -> Table:
                 short = inside.replace(" to ", ELLIPSIS).replace(DASH, ELLIPSIS)
                 cell.append(f" {short}", style="not bold dim")
             cells.append(cell)
-        lines.append([*cells, Text(str(row.get("strongest") or ""), style="dim")])
+        lines.append([*cells, Text(unseeded(str(row.get("strongest") or "")), style="dim")])
     title = Text(", ".join(_leaky(summary)), style="bold red") or None
     told = Text(" ".join(after_codecs(summary["rows"])), style="dim") or None
     table = Table(
