@@ -16,7 +16,7 @@ from typing import Any
 from velatura import __version__, metrics
 from velatura.errors import BadInput, unknown
 from velatura.layout import LEAKY
-from velatura.report.findings import ENOUGH, START, family, percent, through, unseeded
+from velatura.report.findings import ENOUGH, START, family, percent, reach, through, unseeded
 from velatura.report.markdown import one_line
 from velatura.report.run import number, span
 from velatura.report.tables import figure
@@ -33,7 +33,7 @@ RUNGS = {
     "A1p": "the action as a fresh target reads it from the release, in the same table",
     "A2": "trained on raw video, not adapted to the release",
     "A3": "fresh, from random weights, trained on the release",
-    "A4": "several fresh ones that know raw video or other pictures, trained on the release",
+    "A4": "fresh ones that know raw video or other pictures, trained on the release",
     "A5": "undoes the anonymizer first, then reads with what was trained on raw video",
 }
 GALLERIES = {
@@ -189,8 +189,9 @@ def statement(found: Mapping[str, Any], show: Show = one_line) -> str:
     by = leakage["strongest"]
     if leakage["L"] is not None:
         # An attacker who was given more counts as any other.
-        more = max(leakage["budget"], key=lambda point: _least(point["L"]), default=None)
-        if more is not None and _least(more["L"]) > leakage["L"]:
+        most = reach(leakage)
+        more = most.point if most else None
+        if more is not None and more["L"] > leakage["L"]:
             leakage = {"L": more["L"], "cmap": None}
             by = more["by"]
             if None not in (by, more["data"], more["epochs"]):
@@ -205,11 +206,6 @@ def statement(found: Mapping[str, Any], show: Show = one_line) -> str:
     else:
         return f"{where}, no attacker's figure is recorded, so nothing is said of leakage."
     return f"{where}, {said}" + (f"; the strongest was {show(by)}." if by else ".")
-
-
-def _least(value: Any) -> float:
-    """A number, or the least where there is none."""
-    return -math.inf if (given := number(value)) is None else given
 
 
 def cautions(found: Mapping[str, Any], show: Show = one_line) -> list[str]:

@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from velatura.layout import LEAKY
-from velatura.report.findings import after_codecs, label, unseeded
+from velatura.report.findings import after_codecs, label, too_low, unseeded
 from velatura.report.run import number, span
 
 if TYPE_CHECKING:
@@ -60,9 +60,16 @@ def to_markdown(summary: dict[str, Any]) -> str:
         "are 1 on raw video and 0 at chance. 95 % intervals over test people in brackets. L is "
         "against the strongest attacker of this run: a lower bound on what can be read."
     )
-    legend = " ".join([legend, *after_codecs(summary["rows"])])
+    legend = " ".join([legend, *_notes(summary)])
     marks = [f"**{name}: test videos were trained on.**\n" for name in _leaky(summary)]
     return "\n".join([*marks, *lines, "", legend, ""])
+
+
+def _notes(summary: dict[str, Any]) -> list[str]:
+    """What has to be said of single rows: examined after a codec, or by too weak a ladder."""
+    rows = [row for row in summary["rows"] if "name" in row]
+    low = too_low(rows)
+    return [*after_codecs(summary["rows"]), *([low] if low else [])]
 
 
 def to_csv(summary: dict[str, Any]) -> str:
@@ -98,7 +105,7 @@ def terminal_table(summary: dict[str, Any]) -> Table:
             cells.append(cell)
         lines.append([*cells, Text(unseeded(str(row.get("strongest") or "")), style="dim")])
     title = Text(", ".join(_leaky(summary)), style="bold red") or None
-    told = Text(" ".join(after_codecs(summary["rows"])), style="dim") or None
+    told = Text(" ".join(_notes(summary)), style="dim") or None
     table = Table(
         title=title, caption=told, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
     )
