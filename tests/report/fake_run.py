@@ -200,7 +200,7 @@ def add_ladder(summary: dict) -> None:
         }  # fmt: skip
         row["inversion"] = {"psnr": 14 + 0.2 * (top - chance), "ssim": 0.31 + 0.01 * (top - chance)}
         l_end = row["L"]
-        rising = 0.2 if row["name"] == "constrained" else 0.005
+        rising = 0.12 if row["name"] == "constrained" else 0.004
         row["budget"] = [
             {"data": data, "epochs": epochs, "by": "frame_cnn/0", "cmap": 50.0,
              "L": l_end * share - (0.015 if epochs == 1 else 0) + (rising if data == 4 else 0)}

@@ -152,6 +152,52 @@ def test_the_excess_is_said(new, old):
     assert excess(old, {"name": "x"}) == ""
 
 
+def test_that_no_attacker_exceeded_it_is_said_only_where_none_did(new):
+    """Of constrained, four times the clips read .12 more; of all others a rounding."""
+    body = text_of(ladder(new)[0].body)
+    assert body.count("No attacker of this suite exceeded it.") == len(ROWS) - 1
+    row = new["rows"][-1]
+    most = row["L"] + 0.12
+    said = f"An attacker with more effort read L = {most:.2f}, with more clips: see the"
+    assert said in body
+    assert said in excess(new, row)
+    assert "The strongest attacker of the ladder, A4" in excess(new, row)
+    row["budget"] = [*row["budget"], *budget((1, 8, 0.8))]
+    assert "read L = 0.80: see the attack-budget curves." in text_of(ladder(new)[0].body)
+    row["budget"] = [*row["budget"], *budget((4, 8, 0.9))]
+    assert "read L = 0.90; with no more clips, 0.80: see" in text_of(ladder(new)[0].body)
+    del row["budget"]
+    assert text_of(ladder(new)[0].body).count("exceeded it.") == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            {"attackers": ["a", "b"], "seeds": [0]},
+            "release: 2 kinds, 1 seed each, one learning rate",
+        ),
+        (
+            {"attackers": ["a"], "seeds": [0, 1], "rates": [0.3, 1.0, 3.0]},
+            "release: 1 kind, 2 seeds each, the best of 3 learning rates on validation clips",
+        ),
+        (
+            {"attackers": ["a"], "seeds": [0], "rates": [1.0], "start": "scratch"},
+            "release: those with weights of their own, 1 seed each, one learning rate",
+        ),
+        ({"attackers": 3}, "trained on the release"),
+        (None, "trained on the release"),
+    ],
+)
+def test_of_a4_it_says_what_the_run_asked_for(new, asked, said):
+    new["config"]["evaluation"] = asked
+    body = ladder(new)[0].body
+    found = re.search(r"<dt>A4</dt><dd>(.*?)</dd>", body)[1]
+    assert found.endswith(said)
+    for claim in ("restart", "tuned", "diverse", "many"):
+        assert claim not in body
+
+
 def test_what_was_held_out_is_marked_in_every_table(new):
     """Beside its name: in bars, in both tables of the ladder, and where rows are compared."""
     marked = copy.deepcopy(new)

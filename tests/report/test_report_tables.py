@@ -10,6 +10,7 @@ from rich.console import Console
 from velatura.report import findings, tables
 from velatura.report.results import results
 from velatura.report.run import number, span
+from velatura.report.trade_off import trade_off
 
 
 def row(name, u, l, method=None, width=0.02, **more):  # noqa: E741
@@ -58,6 +59,70 @@ def test_the_headline_names_the_least_leaky_method_that_keeps_the_action():
     )
     assert "it leaks least; next is frame difference" in notes[0]
     assert findings.best(rows)["name"] == "constrained"
+
+
+def curve(*points):
+    return [{"data": d, "epochs": e, "by": "frame_cnn/0", "cmap": 50.0, "L": v}
+            for d, e, v in points]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("points", "alike", "most", "exceeded"),
+    [
+        ([(1, 2, 0.5), (1, 8, 0.8), (4, 2, 0.9)], 0.8, 0.9, True),
+        ([(0.25, 2, 0.3), (1, 8, 0.7), (4, 2, 0.6)], 0.7, 0.7, True),
+        ([(1, 8, 0.504), (4, 2, 0.4)], 0.504, 0.504, False),  # a rounding
+        ([(1, 8, 0.5), (4, 2, None), "x", {"data": 4}], 0.5, 0.5, False),
+        ([], 0.5, 0.5, False),
+    ],
+)
+def test_the_most_that_was_read_counts_the_curve(points, alike, most, exceeded):
+    given = [p if not isinstance(p, tuple) else curve(p)[0] for p in points]
+    found = findings.reach(row("blur", 0.9, 0.5, budget=given))
+    assert (found.ladder, found.alike, found.most) == (0.5, alike, most)
+    assert found.exceeded is exceeded
+    assert found.L == (most if exceeded else 0.5)
+    assert findings.reach(row("blur", 0.9, None, budget=given)) is None
+    assert findings.beyond(row("blur", 0.9, None, budget=given)) == ""
+
+
+def test_what_exceeded_a_headline_is_named_wherever_it_stands():
+    rows = [
+        row("raw", 1.0, 1.0, "identity", budget=curve((1, 2, 1.0))),
+        row("constrained", 0.89, 0.5, budget=curve((0.25, 2, 0.2), (4, 2, 0.913), (1, 8, 0.905))),
+        row("bdq", 0.81, 0.39, budget=curve((1, 2, 0.39), (1, 8, 0.6))),
+        row("vita", 0.85, 0.61, budget=curve((1, 2, 0.61), (4, 2, 0.7))),
+    ]
+    title, notes = findings.headline({"rows": rows})
+    assert title.startswith("Bdq keeps 81\u202f% of the action and still leaks at least 60\u202f%")
+    # To more effort, constrained is no longer the next.
+    assert "with more effort too, it leaks least; next is vita, which keeps 85" in notes[0]
+    assert "leaks at least 70\u202f%" in notes[0]
+    low = "L of constrained, bdq and vita is too low: more effort reads more (0.91, 0.60 and 0.70)."
+    assert findings.too_low(rows) == low
+    summary = {"rows": [{**r, "top1": 50.0, "cmap": 50.0} for r in rows]}
+    for text in (
+        tables.to_markdown(summary), render(summary, 200), str(results(summary)),
+        str(trade_off(summary)),
+    ):  # fmt: skip
+        assert low in " ".join(text.split())
+    assert "| 0.50 (0.48" in tables.to_markdown(summary)  # the table stays at the ladder's
+    # Where not all have a curve, only the ladder is an effort that all had.
+    del rows[2]["budget"]
+    title, notes = findings.headline({"rows": rows})
+    assert title.startswith("Bdq keeps 81\u202f% of the action and still leaks 39\u202f%")
+    assert "with the effort that attackers had on all of them, it leaks least; next is " in notes[0]
+    assert "constrained, which keeps 89\u202f% and leaks at least 91\u202f%" in notes[0]
+    # A method that the ladder finds good and more effort does not.
+    title, notes = findings.headline({"rows": rows[:2]})
+    assert title == "No method that keeps the action hides who is in the video."
+    assert "gives away at least 91\u202f%" in notes[0]
+    weak = [row("blur", 0.7, 0.2, budget=curve((1, 8, 0.55)))]
+    assert "still reads at least 55\u202f%" in findings.headline({"rows": weak})[1][0]
+    # The attackers were too weak only where none of them came up to the action alone.
+    assert "too weak" not in str(findings.headline({"rows": weak, "floor": {"L": 0.5}}))
+    assert "too weak" in str(findings.headline({"rows": weak, "floor": {"L": 0.6}}))
+    assert findings.too_low(rows[2:3]) == ""
 
 
 def test_overlapping_intervals_are_not_told_apart():

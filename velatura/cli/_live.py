@@ -17,7 +17,7 @@ from rich.text import Text
 
 from velatura.controls import carry_out as controls_out
 from velatura.jobs import Event
-from velatura.report.findings import label
+from velatura.report.findings import label, unseeded
 from velatura.report.page import write_report
 from velatura.report.tables import terminal_table
 from velatura.study import Study, carry_out, typed
@@ -204,7 +204,7 @@ def _line(row: dict[str, Any]) -> str:
 
     return (
         f"{row['name']:<18} top-1 {row['top1']:5.1f} %   U {share(row['U'])}   "
-        f"cMAP {row['cmap']:5.1f} %   L {share(row['L'])}   strongest {row['strongest']}"
+        f"cMAP {row['cmap']:5.1f} %   L {share(row['L'])}   strongest {unseeded(row['strongest'])}"
     )
 
 

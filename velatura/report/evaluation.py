@@ -16,7 +16,7 @@ from typing import Any
 from velatura import __version__, metrics
 from velatura.errors import BadInput, unknown
 from velatura.layout import LEAKY
-from velatura.report.findings import ENOUGH, family, percent, through
+from velatura.report.findings import ENOUGH, START, family, percent, reach, through, unseeded
 from velatura.report.markdown import one_line
 from velatura.report.run import number, span
 from velatura.report.tables import figure
@@ -33,7 +33,7 @@ RUNGS = {
     "A1p": "the action as a fresh target reads it from the release, in the same table",
     "A2": "trained on raw video, not adapted to the release",
     "A3": "fresh, from random weights, trained on the release",
-    "A4": "several fresh ones that know raw video or other pictures, trained on the release",
+    "A4": "fresh ones that know raw video or other pictures, trained on the release",
     "A5": "undoes the anonymizer first, then reads with what was trained on raw video",
 }
 GALLERIES = {
@@ -189,10 +189,13 @@ def statement(found: Mapping[str, Any], show: Show = one_line) -> str:
     by = leakage["strongest"]
     if leakage["L"] is not None:
         # An attacker who was given more counts as any other.
-        more = max(leakage["budget"], key=lambda point: _least(point["L"]), default=None)
-        if more is not None and _least(more["L"]) > leakage["L"]:
+        most = reach(leakage)
+        more = most.point if most else None
+        if more is not None and more["L"] > leakage["L"]:
             leakage = {"L": more["L"], "cmap": None}
-            by = f"{more['by']}, with {more['data']:g} times the data and {more['epochs']} epochs"
+            by = more["by"]
+            if None not in (by, more["data"], more["epochs"]):
+                by += f", with {more['data']:g} times the data and {more['epochs']:g} epochs"
         # As far as it is rounded up, nobody was above it.
         above = _up(leakage["L"], 2)
         inside = figure(leakage, "L", 2).partition(" ")[2].strip("()")
@@ -203,11 +206,6 @@ def statement(found: Mapping[str, Any], show: Show = one_line) -> str:
     else:
         return f"{where}, no attacker's figure is recorded, so nothing is said of leakage."
     return f"{where}, {said}" + (f"; the strongest was {show(by)}." if by else ".")
-
-
-def _least(value: Any) -> float:
-    """A number, or the least where there is none."""
-    return -math.inf if (given := number(value)) is None else given
 
 
 def cautions(found: Mapping[str, Any], show: Show = one_line) -> list[str]:
@@ -245,11 +243,12 @@ def cautions(found: Mapping[str, Any], show: Show = one_line) -> list[str]:
                 f"{figure(other, 'U', 2)}, L {figure(other, 'L', 2)}."
             )
     for network, value in utility["plugin"].items():
-        if value is not None and utility["top1"] is not None and value < utility["top1"] - 10:
+        fresh = _retrained(utility, network)
+        if value is not None and fresh is not None and value < fresh - 10:
             said.append(
                 f"A target that knows raw video only ({show(network)}) reads {value:.1f} % of the "
-                f"actions, where retrained ones read {utility['top1']:.1f} %: what stands behind "
-                "the camera has to be retrained."
+                f"actions, where the same network retrained reads {fresh:.1f} %: what stands "
+                "behind the camera has to be retrained."
             )
     if (beyond := found["picture"]["beyond_bound"]) is not None and beyond > 0:
         said.append(f"{100 * beyond:.1f} % of the test clips were changed by more than the bound.")
@@ -291,6 +290,14 @@ def cautions(found: Mapping[str, Any], show: Show = one_line) -> list[str]:
         said.append(f"Rows that broke and are not in the table: "
                     f"{', '.join(map(show, found['failed']))}.")  # fmt: skip
     return said
+
+
+def _retrained(utility: Mapping[str, Any], network: str) -> float | None:
+    """Mean top-1 of the fresh targets of a network; None where there were none."""
+    values = _mapping(utility["targets"].get(network)).get("top1", [])
+    values = values or [fit["top1"] for fit in utility["fits"] if fit["network"] == network]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _read_best(found: Mapping[str, Any], show: Show) -> list[str]:
@@ -495,7 +502,7 @@ def _leakage(
 ) -> dict[str, Any]:
     headline = _mapping(row.get("headline"))
     usual = "A3" if schema == 1 and examined.get("start") == "scratch" else "A4"
-    strongest = _text(row.get("strongest")) or _text(headline.get("by"))
+    strongest = _by(row.get("strongest")) or _by(headline.get("by"))
     own = _placed(strongest, usual)[0] if strongest else None
     standing = {k: v for k, v in _standing(row).items() if k.partition("_")[0] in ("cmap", "L")}
     excess, above = number(headline.get("excess")), number(floor.get("cmap"))
@@ -513,7 +520,7 @@ def _leakage(
             {
                 "data": number(entry.get("data")),
                 "epochs": number(entry.get("epochs")),
-                "by": _text(entry.get("by")),
+                "by": _by(entry.get("by")),
                 "cmap": number(entry.get("cmap")),
                 "L": number(entry.get("L")),
             }
@@ -543,7 +550,7 @@ def _attackers(
                 {
                     "network": network,
                     "rung": rung,
-                    "seed": _count(seed),
+                    "seed": None if str(seed) == START else _count(seed),
                     "cmap": number(value),
                     "L": number(level),
                     "used_in_training": entry.get("used_in_training") is True,
@@ -592,7 +599,7 @@ def _rungs(
                 "rung": rung,
                 "what": what,
                 **{k: v for k, v in _standing(entry).items() if k.startswith(("cmap", "L"))},
-                "by": _text(entry.get("by")),
+                "by": _by(entry.get("by")),
                 "attributes": {
                     str(name): {key: number(value.get(key)) for key in ("ap", "auroc")}
                     for name, value in _mapping(entry.get("attributes")).items()
@@ -623,7 +630,7 @@ def _attributes(
             **values,
             "ap_interval": _interval(entry.get("ap_interval")),
             **({"held_out": True} if entry.get("held_out") is True else {}),
-            "attacker": _text(entry.get("attacker")),
+            "attacker": _by(entry.get("attacker")),
             "raw_ap": number(before.get("ap")),
             "raw_ap_interval": _interval(before.get("ap_interval")),
             "floor_ap": number(alone.get("ap")),
@@ -698,6 +705,11 @@ def _at(value: Any, index: int) -> Any:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _by(value: Any) -> str | None:
+    """Who read a figure: "frame_cnn/0", or "A5 frame_cnn" where there is no seed."""
+    return None if (fit := _text(value)) is None else unseeded(fit)
 
 
 def _rung(value: Any) -> str | None:

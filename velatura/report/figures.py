@@ -13,7 +13,7 @@ from html import escape
 from typing import Any
 
 from velatura import frontier
-from velatura.report.findings import attribute, compete, family, label
+from velatura.report.findings import attribute, compete, family, label, unseeded
 from velatura.report.run import entries, number, span
 from velatura.report.tables import value_text
 
@@ -361,14 +361,14 @@ def _hover(row: dict[str, Any]) -> str:
         value, inside = value_text(row, key, decimals)
         lines.append(f"{name} {value}" + (f" ({inside})" if inside else ""))
     if row.get("strongest"):
-        lines.append(f"strongest attacker {escape(str(row['strongest']))}")
+        lines.append(f"strongest attacker {escape(unseeded(str(row['strongest'])))}")
     return "<br>".join(lines)
 
 
 def _attribute_hover(row: dict[str, Any], name: str, entry: dict[str, Any]) -> str:
     value, inside = value_text(entry, "ap", 1)
     auroc, _ = value_text(entry, "auroc", 1)
-    attacker = escape(str(entry.get("attacker") or "unknown"))
+    attacker = escape(unseeded(str(entry.get("attacker") or "unknown")))
     return (
         f"<b>{escape(label(name))}, {escape(label(row['name']))}</b><br>AP {value} %"
         + (f" ({inside})" if inside else "")

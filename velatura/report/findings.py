@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from velatura.report.run import number, span
 
 __all__ = [
     "ENOUGH",
+    "Reach",
     "after_codecs",
     "attribute",
     "best",
+    "beyond",
     "compete",
     "family",
     "headline",
@@ -19,10 +22,16 @@ __all__ = [
     "leaders",
     "listed",
     "percent",
+    "reach",
+    "too_low",
+    "unseeded",
 ]
 
 ENOUGH = 0.8
 """U from which a method is said to keep the action; the demo asks the same."""
+
+ROUNDING = 0.005
+"""L by which a point of a row's attack-budget curve has to lie above its headline to be told."""
 
 FAMILIES = {
     "identity": "reference",
@@ -36,12 +45,19 @@ FAMILIES = {
     **dict.fromkeys(("bdq", "constrained", "mass", "stprivacy", "vita"), "supervised"),
 }  # fmt: skip
 CODECS = {"h264": "H.264"}
+START = "99"
+"""What stands in place of a seed where an attacker learned raw clips alone."""
 Show = Callable[[str], str]
 
 
 def label(name: str) -> str:
     """A row's name for people: ``frame_difference`` as "frame difference"."""
     return name.replace("_", " ")
+
+
+def unseeded(fit: str) -> str:
+    """ "A5 frame_cnn/99" as "A5 frame_cnn": what learned raw clips alone has no seed of its own."""
+    return fit.removesuffix(f"/{START}")
 
 
 def attribute(name: str, entries: Mapping[str, Mapping[str, Any]]) -> str:
@@ -82,6 +98,97 @@ def through(row: Mapping[str, Any]) -> str:
     return CODECS.get(codec, codec) + (f" (crf {rate:g})" if rate is not None else "")
 
 
+@dataclass(frozen=True)
+class Reach:
+    """The most that any attacker of the suite read of a row, as L.
+
+    Attributes:
+        ladder: the headline, the strongest of the ladder.
+        alike: the most with at most as many clips as the ladder has, of however many epochs.
+        most: the most of all, with more clips too.
+        point: the point of the attack-budget curve that read most; None without a curve.
+    """
+
+    ladder: float
+    alike: float
+    most: float
+    point: Mapping[str, Any] | None = None
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether more effort read more than the headline says, by more than a rounding."""
+        return self.most > self.ladder + ROUNDING
+
+    @property
+    def L(self) -> float:
+        """What a sentence has to name: the headline, or what exceeded it."""
+        return self.most if self.exceeded else self.ladder
+
+    def told(self) -> str:
+        """L in whole per cent, where the ladder's attackers were too weak as "at least 91 %"."""
+        return f"{'at least ' * self.exceeded}{percent(self.L)}"
+
+
+def reach(row: Mapping[str, Any]) -> Reach | None:
+    """The most that was read of a row, by its ladder and its attack-budget curve.
+
+    Args:
+        row: of a summary; anything with ``L`` and, where there is a curve, ``budget``.
+
+    Returns:
+        None where the row has no L.
+    """
+    ladder = number(row.get("L"))
+    if ladder is None:
+        return None
+    given = row.get("budget")
+    found = [
+        (L, number(point.get("data")), point)
+        for point in (given if isinstance(given, list) else [])
+        if isinstance(point, dict) and (L := number(point.get("L"))) is not None
+    ]
+    alike = [L for L, data, _ in found if data is not None and data <= 1]
+    top = max(found, key=lambda entry: entry[0], default=None)
+    return Reach(
+        ladder,
+        max([ladder, *alike]),
+        max([ladder, *(L for L, _, _ in found)]),
+        top[2] if top else None,
+    )
+
+
+def beyond(row: Mapping[str, Any]) -> str:
+    """That no attacker exceeded the headline of a row, or by how much one did; "" without an L."""
+    found = reach(row)
+    if found is None:
+        return ""
+    if not found.exceeded:
+        return "No attacker of this suite exceeded it."
+    if found.alike > found.ladder + ROUNDING:
+        clips = f"; with no more clips, {_two(found.alike)}" * (found.alike < found.most)
+    else:
+        clips = ", with more clips"
+    return (
+        f"An attacker with more effort read L = {_two(found.most)}{clips}: see the attack-budget "
+        "curves."
+    )
+
+
+def too_low(rows: Sequence[Mapping[str, Any]], show: Show = label) -> str:
+    """Of which rows the L that stands in a table or a plot is too low; "" of none."""
+    low = [(show(str(r["name"])), f) for r in rows if (f := reach(r)) is not None and f.exceeded]
+    if not low:
+        return ""
+    return (
+        f"L of {listed([name for name, _ in low])} is too low: more effort reads more "
+        f"({listed([_two(found.most) for _, found in low])})."
+    )
+
+
+def _two(L: float) -> str:
+    return f"{L:.2f}".replace("-", "\u2212")
+
+
 def family(row: dict[str, Any]) -> str:
     """reference, fixed, self-supervised, supervised, or learned for a method not known here."""
     return FAMILIES.get(str(row.get("method")), FAMILIES.get(row["name"], "learned"))
@@ -114,9 +221,28 @@ def leaders(rows: Sequence[dict[str, Any]], key: str, highest: bool) -> set[str]
 
 
 def best(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The row that leaks least among those that keep the action (U of at least ENOUGH)."""
+    """The row that leaks least among those that keep the action (U of at least ENOUGH): to the
+    most effort where all of them were attacked with more, else to the ladder that all have."""
     able = [r for r in compete(rows) if r["U"] >= ENOUGH]
-    return min(able, key=lambda r: float(r["L"]), default=None)
+    return min(able, key=_ranked(able), default=None)
+
+
+def _ranked(rows: Sequence[dict[str, Any]]) -> Callable[[dict[str, Any]], float]:
+    """What rows are ranked by: an L to which all of them were attacked with the same effort."""
+    if _all_curved(rows):
+        return lambda row: _reach(row).most
+    return lambda row: _reach(row).ladder
+
+
+def _all_curved(rows: Sequence[dict[str, Any]]) -> bool:
+    return all(_reach(row).point is not None for row in rows)
+
+
+def _reach(row: dict[str, Any]) -> Reach:
+    """Of a row that competes, which has an L."""
+    found = reach(row)
+    assert found is not None
+    return found
 
 
 def headline(summary: dict[str, Any]) -> tuple[str, list[str]]:
@@ -141,24 +267,24 @@ def headline(summary: dict[str, Any]) -> tuple[str, list[str]]:
         title = f"No method keeps {percent(ENOUGH)} of the action."
         notes.append(
             f"{_name(closest)} comes closest with {percent(closest['U'])}; its strongest attacker "
-            f"still reads {percent(closest['L'])} of what raw video gives away."
+            f"still reads {_reach(closest).told()} of what raw video gives away."
         )
-    elif winner["L"] > 0.9:
+    elif _reach(winner).L > 0.9:
         title = "No method that keeps the action hides who is in the video."
         notes.append(
             f"The least leaky of them, {_name(winner, False)}, still gives away "
-            f"{percent(winner['L'])} of what raw video does."
+            f"{_reach(winner).told()} of what raw video does."
         )
     else:
         title = (
             f"{_name(winner)} keeps {percent(winner['U'])} of the action and still leaks "
-            f"{percent(winner['L'])} of what raw video gives away."
+            f"{_reach(winner).told()} of what raw video gives away."
         )
         notes.append(_against_the_rest(winner, measured))
     floor = summary.get("floor")
     bottom = number(floor.get("L")) if isinstance(floor, dict) else None
     if bottom is not None:
-        below = [_name(r, False) for r in measured if r["L"] < bottom - 0.02 and r["U"] > 0.5]
+        below = [_name(r, False) for r in measured if _reach(r).L < bottom - 0.02 and r["U"] > 0.5]
         if below:
             notes.append(
                 f"{listed(below).capitalize()}: leakage lies below what the action alone reveals "
@@ -172,15 +298,24 @@ def _against_the_rest(winner: dict[str, Any], measured: Sequence[dict[str, Any]]
     rivals = [r for r in measured if r["U"] >= ENOUGH and r is not winner]
     if not rivals:
         return f"It is the only method here that keeps at least {percent(ENOUGH)} of the action."
-    tied = leaders([winner, *rivals], "L", highest=False) - {winner["name"]}
+    able = [winner, *rivals]
     among = f"Among the methods that keep at least {percent(ENOUGH)} of the action"
+    end = ""
+    tied = leaders(able, "L", highest=False) - {winner["name"]}
+    if any(_reach(row).exceeded for row in able):
+        if _all_curved(able):  # whose points have no interval
+            among, tied = f"{among}, with more effort too", set()
+            end = " Whether other people would rank them so is not known."
+        else:
+            among += ", with the effort that attackers had on all of them"
+            end = " With more effort, attackers read more."
     if tied:
         names = listed([label(n) for n in sorted(tied)])
-        return f"{among}, this run does not tell it apart from {names}: the intervals overlap."
-    second = min(rivals, key=lambda r: float(r["L"]))
+        return f"{among}, this run does not tell it apart from {names}: the intervals overlap.{end}"
+    second = min(rivals, key=_ranked(able))
     return (
         f"{among}, it leaks least; next is {_name(second, False)}, which keeps "
-        f"{percent(second['U'])} and leaks {percent(second['L'])}."
+        f"{percent(second['U'])} and leaks {_reach(second).told()}.{end}"
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from velatura.report.findings import attribute, best, family, label, listed
+from velatura.report.findings import attribute, best, beyond, family, label, listed, reach
 from velatura.report.markup import (
     Cell,
     Row,
@@ -35,7 +35,7 @@ NAMES = {
     "A1p": ("action as read", "the same table, given the action that a fresh target reads"),
     "A2": ("not adapted", "an attacker trained on raw video that never saw the release"),
     "A3": ("from scratch", "a fresh attacker from random weights, trained on the release"),
-    "A4": ("diverse and tuned", "many fresh attackers: pretrained on raw, restarted, tuned on val"),
+    "A4": ("adapted", "fresh attackers that know other pictures already, trained on the release"),
     "A5": ("invert, then attack", "a decoder recovers the picture, and that is attacked"),
     "fresh": ("fresh attackers", "the strongest fresh attacker of a run without a full ladder"),
 }
@@ -133,24 +133,28 @@ def excess(summary: dict[str, Any], row: dict[str, Any]) -> str:
     if top is None or top.cmap is None:
         return ""
     by = f" ({fit_name(top.by)})" if top.by else ""
-    who = f"The strongest attacker, {_long(top.code)}{by}, reads cMAP {top.cmap:.1f}\u202f%"
+    most = reach(row)
+    more = most is not None and most.exceeded
+    who = f"The strongest attacker{' of the ladder' * more}, {_long(top.code)}{by}, reads cMAP "
+    who += f"{top.cmap:.1f}\u202f%"
+    end = f" {beyond(row)}" if more else ""
     floor = number(mapping(summary.get("floor")).get("cmap"))
     given = mapping(row.get("headline"))
     above = number(given.get("excess"))
     if above is None and floor is not None:
         above = top.cmap - floor
     if above is None:
-        return f"{who}. This run has no action-only floor to compare with."
+        return f"{who}. This run has no action-only floor to compare with.{end}"
     points, between = value_text({"x": above, "x_interval": given.get("excess_interval")}, "x", 1)
     text = f"{who}: {points} points above what the true action alone tells (A1)"
     if between:
         text += f", 95\u202f% interval {between}"
         low, high = span(given["excess_interval"]) or (above, above)
         if low <= 0 <= high:
-            return f"{text}. This run does not tell the two apart."
+            return f"{text}. This run does not tell the two apart.{end}"
     if above < 0:
-        return f"{text}. An attacker below A1 is a weak one: A1 needs no picture."
-    return f"{text}."
+        return f"{text}. An attacker below A1 is a weak one: A1 needs no picture.{end}"
+    return f"{text}.{end}"
 
 
 def figure(summary: dict[str, Any], row: dict[str, Any]) -> list[dict[str, Any]]:
@@ -262,7 +266,8 @@ def ladder(summary: dict[str, Any]) -> tuple[Section | str, list[list[dict[str, 
     first = _first(rows)
     codes = list(dict.fromkeys(g.code for row in rows for g in climb(summary, row)))
     legend = "".join(
-        f"<dt>{escape(code)}</dt><dd>{escape(': '.join(NAMES.get(code, (code,))))}</dd>"
+        f"<dt>{escape(code)}</dt><dd>{escape(': '.join(NAMES.get(code, (code,))))}"
+        f"{escape(_how_many(summary)) if code == 'A4' else ''}</dd>"
         for code in codes
     )
     note = ""
@@ -289,7 +294,7 @@ def ladder(summary: dict[str, Any]) -> tuple[Section | str, list[list[dict[str, 
     )
     said = "".join(
         f'<p data-index="{i}"{"" if i == first else " hidden"}><b>{escape(label(row["name"]))}.'
-        f"</b> {escape(excess(summary, row))}</p>"
+        f"</b> {escape(_said(summary, row))}</p>"
         for i, row in enumerate(rows)
     )
     wide, *small = panels[first]
@@ -306,7 +311,7 @@ def ladder(summary: dict[str, Any]) -> tuple[Section | str, list[list[dict[str, 
         "<p>One row, attacked with ever more means. Bars begin at guessing (the line) and end at "
         "average precision; hatched ones saw no picture, and the dotted line is what the true "
         "action alone tells. The outlined bar with a &#9666; is the headline: the strongest of A2 "
-        "to A5. No attacker of this suite exceeded it.</p>"
+        "to A5.</p>"
         f"{choice('ladder-row', 'Row', [r['name'] for r in rows], first, 'ladder-shown')}"
         f'<div class="said" data-of="ladder-row" aria-live="polite">{said}</div>'
         f'<div class="panels ladder" id="ladder-panels">{cards}</div>'
@@ -395,6 +400,38 @@ def _upright(x: float, dash: str) -> dict[str, Any]:
         "type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper",
         "line": {"color": "@ink", "width": 1.2, "dash": dash},
     }  # fmt: skip
+
+
+def _said(summary: dict[str, Any], row: dict[str, Any]) -> str:
+    """The headline of a row in words, and whether any attacker of the suite exceeded it."""
+    text, end = excess(summary, row), beyond(row)
+    return text if text.endswith(end) else f"{text} {end}"
+
+
+def _how_many(summary: dict[str, Any]) -> str:
+    """How many fresh attackers the run's file asks for, ": 2 kinds, 1 seed each, one rate"; ""
+    where it does not say."""
+    asked = mapping(mapping(summary.get("config")).get("evaluation"))
+    kinds, seeds = asked.get("attackers"), asked.get("seeds")
+    rates = asked.get("rates", [1.0])
+    if not all(isinstance(given, list) and given for given in (kinds, seeds, rates)):
+        return ""
+    told = []
+    if asked.get("start") == "scratch":  # how many of the kinds do, it does not say
+        told.append("those with weights of their own")
+    else:
+        told.append(_counted(kinds, "kind"))
+    told.append(f"{_counted(seeds, 'seed')} each")
+    told.append(
+        "one learning rate"
+        if len(rates) == 1
+        else f"the best of {len(rates)} learning rates on validation clips"
+    )
+    return f": {', '.join(told)}"
+
+
+def _counted(given: Sequence[Any], what: str) -> str:
+    return f"{len(given)} {what}{'s' * (len(given) > 1)}"
 
 
 def _long(code: str) -> str:

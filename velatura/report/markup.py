@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from velatura.report.findings import family, label
+from velatura.report.findings import family, label, unseeded
 from velatura.report.run import number, span
 from velatura.report.tables import value_text
 
@@ -160,8 +160,8 @@ def share(value: float | None) -> str:
 
 
 def fit_name(name: Any) -> str:
-    """ "frame_cnn/0" as "frame cnn, seed 0"."""
-    probe, slash, seed = str(name or "").partition("/")
+    """ "frame_cnn/0" as "frame cnn, seed 0"; "A5 frame_cnn/99" without a seed."""
+    probe, slash, seed = unseeded(str(name or "")).partition("/")
     return f"{label(probe)}, seed {seed}" if slash else label(probe)
 
 

@@ -7,7 +7,7 @@ import json
 from html import escape
 from typing import Any
 
-from velatura.report.findings import after_codecs, family, leaders
+from velatura.report.findings import after_codecs, family, leaders, too_low
 from velatura.report.markup import Cell, Row, Section, fit_name, header_of, measured, table
 from velatura.report.run import mapping, number, span
 from velatura.report.tables import NONE, to_csv, to_markdown, value_text
@@ -71,7 +71,8 @@ def results(summary: dict[str, Any]) -> Section | str:
         "on the anonymized clips; cMAP is that of the strongest single attacker. "
         "&ldquo;Not retrained&rdquo; networks know raw video only. RMS is the mean change of a "
         "clip, intensities from 0 to 1."
-        f"{escape(''.join(f' {said}' for said in after_codecs(rows)))}</p>{_downloads(summary)}"
+        f"{escape(''.join(f' {said}' for said in [*after_codecs(rows), too_low(rows)] if said))}"
+        f"</p>{_downloads(summary)}"
     )
     return Section("results", "The table", body)
 

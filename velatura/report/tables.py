@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from velatura.layout import LEAKY
-from velatura.report.findings import after_codecs, label
+from velatura.report.findings import after_codecs, label, too_low, unseeded
 from velatura.report.run import number, span
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def to_markdown(summary: dict[str, Any]) -> str:
     lines = [" | ".join(headings), " | ".join(["---"] + ["---:"] * 4 + ["---"])]
     for name, row in _all_rows(summary):
         cells = [name, *(figure(row, key, decimals) for key, _, decimals in COLUMNS)]
-        cells.append(str(row.get("strongest") or ""))
+        cells.append(unseeded(str(row.get("strongest") or "")))
         lines.append(" | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells))
     lines = [f"| {line} |" for line in lines]
     legend = (
@@ -65,9 +65,17 @@ def to_markdown(summary: dict[str, Any]) -> str:
         "are 1 on raw video and 0 at chance. 95 % intervals over test people in brackets. L is "
         "against the strongest attacker of this run: a lower bound on what can be read."
     )
-    legend = " ".join([legend, *after_codecs(summary["rows"]), *not_tried(summary["rows"])])
+    legend = " ".join([legend, *_notes(summary)])
     marks = [f"**{name}: test videos were trained on.**\n" for name in _leaky(summary)]
     return "\n".join([*marks, *lines, "", legend, ""])
+
+
+def _notes(summary: dict[str, Any]) -> list[str]:
+    """What has to be said of single rows: examined after a codec, or by too weak a ladder; and
+    who did not look at all."""
+    rows = [row for row in summary["rows"] if "name" in row]
+    low = too_low(rows)
+    return [*after_codecs(summary["rows"]), *([low] if low else []), *not_tried(summary["rows"])]
 
 
 def to_csv(summary: dict[str, Any]) -> str:
@@ -101,10 +109,9 @@ def terminal_table(summary: dict[str, Any]) -> Table:
                 short = inside.replace(" to ", ELLIPSIS).replace(DASH, ELLIPSIS)
                 cell.append(f" {short}", style="not bold dim")
             cells.append(cell)
-        lines.append([*cells, Text(str(row.get("strongest") or ""), style="dim")])
+        lines.append([*cells, Text(unseeded(str(row.get("strongest") or "")), style="dim")])
     title = Text(", ".join(_leaky(summary)), style="bold red") or None
-    told = [*after_codecs(summary["rows"]), *not_tried(summary["rows"])]
-    caption = Text(" ".join(told), style="dim") or None
+    caption = Text(" ".join(_notes(summary)), style="dim") or None
     table = Table(
         title=title,
         caption=caption,
@@ -127,8 +134,8 @@ def not_tried(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
     Rows that are still going say nothing, nor do those of a time without a ladder.
     """
-    told = [row for row in rows if row.get("rungs")]
-    seen = {rung["rung"] for row in told for rung in row["rungs"]}
+    told = [row for row in rows if row.get("rungs") and isinstance(row["rungs"], list)]
+    seen = {rung.get("rung") for row in told for rung in row["rungs"] if isinstance(rung, dict)}
     lacks = [f"{what} ({rung}: {ask})" for rung, what, ask in ON_DEMAND if rung not in seen]
     if not any(row.get("budget") for row in told):
         lacks.append("one with more effort (curve = [1, 4])")

@@ -8,7 +8,7 @@ from typing import Any
 
 from velatura import frontier
 from velatura.report import figures
-from velatura.report.findings import compete, family, label
+from velatura.report.findings import compete, family, label, too_low
 from velatura.report.markup import Cell, Row, Section, header_of, measured, plot, share, table
 from velatura.report.published import points
 from velatura.report.run import mapping, number
@@ -41,6 +41,8 @@ def trade_off(summary: dict[str, Any]) -> Section | str:
     if left_out:
         names = escape(", ".join(label(n) for n in left_out))
         note = f'<p class="small soft">Without both numbers, and so not drawn: {names}.</p>'
+    if low := too_low(rows):
+        note += f'<p class="small soft">{escape(low)}</p>'
     floor = number(mapping(summary.get("floor")).get("L"))
     if floor is None:
         note += (
