@@ -111,8 +111,14 @@ def test_weights_that_were_not_named_are_no_weights():
 # ------------------------------------------------------------------------------------- the best
 
 
-def made(*rows: tuple[str, float | None, float | None], measure: str = "top1") -> list[str]:
-    """Names of the rows that are marked: each has a value and half an interval."""
+def made(
+    *rows: tuple[str, float | None, float | None], measure: str = "top1", useless: str = ""
+) -> list[str]:
+    """Names of the rows that are marked: each has a value and half an interval.
+
+    Args:
+        useless: the row that does not keep the action.
+    """
     column = Column(group="g", measure=measure, published="p", world="w")
     lines = [
         Line(
@@ -122,7 +128,8 @@ def made(*rows: tuple[str, float | None, float | None], measure: str = "top1") -
         )
         for name, v, h in rows
     ]  # fmt: skip
-    return [line.row for line in _marked(lines, [column]) if line.cells[0].best]
+    marked = _marked(lines, [column], lambda row, world: world == "w" and row != useless)
+    return [line.row for line in marked if line.cells[0].best]
 
 
 def test_the_best_is_marked_in_the_measure_s_own_direction():
@@ -139,6 +146,32 @@ def test_nothing_is_marked_that_is_not_told_apart():
     assert made(("a", 80.0, 1.0)) == []
     assert made(("raw", 99.0, 0.1), ("a", 80.0, 1.0), ("b", 70.0, 1.0)) == ["a"]
     assert made(("chance", 1.0, 0.1), ("a", 80.0, 1.0), ("b", 70.0, 1.0), measure="f1") == ["b"]
+
+
+def test_who_does_not_keep_the_action_is_not_the_best_at_hiding():
+    rows = ("a", 80.0, 1.0), ("b", 70.0, 1.0), ("c", 60.0, 1.0)
+    assert made(*rows, measure="cmap", useless="c") == ["b"]
+    assert made(*rows, measure="cmap", useless="a") == ["c"]
+    assert made(*rows, useless="a") == ["a"]  # top-1 speaks for itself
+    touching = ("a", 80.0, 1.0), ("b", 70.0, 1.0), ("c", 70.5, None)
+    assert made(*touching, measure="f1", useless="c") == ["b"]  # nor does it stand in the way
+
+
+def test_a_row_keeps_the_action_by_its_mean_u(root: Path, tmp_path: Path):
+    """The penalties' F1 falls with their bound, and U from .85 to .7; .8 is enough."""
+    paper_records.write(tmp_path)
+
+    def dotted() -> list[str]:
+        found = table(root, tmp_path, "1")
+        (place,) = [i for i, c in enumerate(found.columns) if c.published == "vispr1_f1"]
+        return [line.row for line in found.lines if line.cells[place].best]
+
+    assert dotted() == ["penalty_0.1"]
+    for path in tmp_path.rglob("summary.json"):
+        one = json.loads(path.read_text())
+        del one["rows"][4]["U"]  # who does not say it, is not taken to keep it
+        path.write_text(json.dumps(one))
+    assert dotted() == ["penalty_0.05"]
 
 
 # ------------------------------------------------------------------------------------- the gaps
@@ -247,10 +280,19 @@ def test_the_text_by_hand(root: Path, records: Path):
     assert line.split() == [
         "VITA", "2–3", "85.0±2.5•", "62.10", "90.0±2.5", "55.32", "0.800±0.000", "0.461",
     ]  # fmt: skip
-    (line,) = [
-        ln for ln in text.splitlines() if ln.startswith("Penalty 0.3 (0.9)") and "60.0" in ln
-    ]
-    assert line.split()[-2] == "0.300±0.000•"  # F1 is lowest, and is told apart
+    wanted = {"0.1": "0.500±0.000•", "0.3": "0.300±0.000"}  # lowest, with U of .7; the other has .8
+    for bound, f1 in wanted.items():
+        (line,) = [
+            ln for ln in text.splitlines()
+            if ln.startswith(f"Penalty {bound} (") and "0.000" in ln
+        ]  # fmt: skip
+        assert line.split()[-2] == f1
+    legend = " ".join(text.split())
+    assert "± half of Student's 95 % interval for it, which may reach beyond" in legend
+    assert "of cMAP and F1 only among rows that keep at least 80 % of the action (U)." in legend
+    assert "† computed; the paper does not print it." in legend
+    assert re.search(r"^No information .* 24\.78†( |$)", text, re.M)
+    assert not re.search(r"^(?!No information).*\d†", text, re.M)
     assert "  downsample_2, vp_hmdb51_cmap: printed 0.601, should be 71.35" in text
     assert re.search(r"^Downsample-2x .* 71\.35\* .* 0\.601\*$", text, re.M)
     assert "  velatura sweep " in text
@@ -263,7 +305,7 @@ def test_markdown_has_as_many_cells_in_every_line(root: Path, records: Path):
         (count,) = {line.count("|") for line in lines}
         assert count == (21 if name == "1" else 5)
         assert re.fullmatch(r"\| --- \|( -+:? \|)+", lines[1])
-    assert "**0.300±0.000**" in render(table(root, records, "1"), "markdown")
+    assert "**0.500±0.000**" in render(table(root, records, "1"), "markdown")
 
 
 def test_latex_is_balanced_and_escaped(root: Path, records: Path):
@@ -275,8 +317,8 @@ def test_latex_is_balanced_and_escaped(root: Path, records: Path):
         (aligned,) = re.findall(r"\\begin\{tabular\}\{(\w+)\}", text)
         rows = [line for line in code if line.endswith(r"\\")]
         assert {len(re.split(r"(?<!\\)&", row)) for row in rows} == {len(aligned)}
-        assert not [row for row in rows if re.search(r"(?<!\\)[_%#±—]", row)]
-    assert r"\textbf{0.300$\pm$0.000}" in render(table(root, records, "1"), "latex")
+        assert not [row for row in rows if re.search(r"(?<!\\)[_%#±—†]", row)]
+    assert r"\textbf{0.500$\pm$0.000}" in render(table(root, records, "1"), "latex")
 
 
 def test_csv_and_json_hold_every_number(root: Path, records: Path):
@@ -287,6 +329,8 @@ def test_csv_and_json_hold_every_number(root: Path, records: Path):
     (line,) = [ln for ln in lines if (ln["row"], ln["measure"], ln["world"]) == wanted]
     assert float(line["value"]) == pytest.approx(75.0)
     assert (line["paper"], line["paper_printed"], line["paper_drop"]) == ("78.26", "78.26", "0.62")
+    (line,) = [ln for ln in lines if ln["row"] == "chance" and ln["paper"] == "24.78"][:1]
+    assert line["paper_printed"] == ""  # it is computed
     values = json.loads(render(found, "json"))
     assert values["lines"][2]["label"] == "Raw"
     assert values["lines"][2]["cells"][0]["value"] == pytest.approx(90.0)

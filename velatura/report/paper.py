@@ -30,12 +30,14 @@ class Published:
         printed: as it was printed.
         drop: points below the raw row, in brackets behind it, as they should be; None without.
         why: why ``printed`` is a misprint; "" where it is none.
+        computed: the paper prints no such number, and ``printed`` is ``value``.
     """
 
     value: float
     printed: float
     drop: float | None = None
     why: str = ""
+    computed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,7 @@ def published(table: int, row: str, column: str) -> Published | None:
     if row == "chance" and column in columns:
         measure = column.rpartition("_")[2]
         value = paper()["chance"].get(f"{found['on']}_{measure}" if "on" in found else column)
-        return None if value is None else Published(value=value, printed=value)
+        return None if value is None else Published(value=value, printed=value, computed=True)
     line = next((one for one in found.get("rows", ()) if one["name"] == row), None)
     if line is None or column not in columns:
         return None

@@ -12,13 +12,14 @@ import io
 import json
 import re
 import shlex
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from velatura.config import read_toml
 from velatura.errors import BadInput, unknown
+from velatura.report.findings import ENOUGH, percent
 from velatura.report.paper import Published, misprints, paper, published
 from velatura.report.records import (
     HIGHER,
@@ -36,6 +37,7 @@ Instance = Literal["people", "paper"]
 WIDTH = 80  # columns of a terminal
 BEST = "\u2022"
 MISPRINT = "*"
+COMPUTED = "\u2020"
 NONE = "\u2014"
 MINUS = "\u2212"
 # What stands above the rows of a table: what no information gives, and what the action alone does.
@@ -69,7 +71,8 @@ class Cell:
         value, low, high: the mean, and Student's 95 % interval over anonymizers; None for one.
         seeds: those that have it.
         anonymizers: how many the seeds are of; fewer where one run is examined at several seeds.
-        best: of its column, and told apart from all others by its interval.
+        best: of its column, and told apart from all others by its interval; in a column of what
+            leaks, of those that keep the action.
         published: the paper's.
     """
 
@@ -190,7 +193,7 @@ def fill(
         value = ours if ours == theirs else f"{ours} ({theirs})"
         label = label.replace("{}", value)
         lines.append(Line(label=label, row=named, published=print_, cells=cells))
-    marked = tuple(_marked(lines, columns))
+    marked = tuple(_marked(lines, columns, lambda row, world: _keeps(found.get(world, {}), row)))
     told = {f"{world}-{seed}": why for (world, seed), why in others.items()}
     return Table(**about, columns=columns, lines=marked, missing=lacking.told(), others=told)
 
@@ -290,11 +293,22 @@ class _Lacking:
         return answer
 
 
-def _marked(lines: Sequence[Line], columns: Sequence[Column]) -> list[Line]:
+def _keeps(summaries: Mapping[int, Mapping[str, Any]], row: str) -> bool:
+    """Whether a row keeps the action in a world, as its records say: U of at least ENOUGH."""
+    values = [u for summary in summaries.values() if (u := figure(summary, row, "U")) is not None]
+    return bool(values) and sum(values) / len(values) >= ENOUGH
+
+
+def _marked(
+    lines: Sequence[Line], columns: Sequence[Column], keeps: Callable[[str, str], bool]
+) -> list[Line]:
     """The same, with the best of each column marked where no interval touches its own.
 
     Raw and what stands above it do not compete; where a row has one seed alone, nothing is told
-    apart.
+    apart. Who leaks least competes only if the action is kept: a black picture leaks nothing.
+
+    Args:
+        keeps: whether a row, in a world, keeps the action.
     """
     best: dict[int, int] = {}
     for i, column in enumerate(columns):
@@ -302,6 +316,8 @@ def _marked(lines: Sequence[Line], columns: Sequence[Column]) -> list[Line]:
         for k, line in enumerate(lines):
             cell = line.cells[i]
             if line.row in ("raw", *REFERENCES) or cell.value is None:
+                continue
+            if column.measure not in HIGHER and not keeps(line.row, column.world):
                 continue
             if cell.low is None or cell.high is None:
                 rivals = []
@@ -353,7 +369,8 @@ def _ours(cell: Cell, measure: str) -> str:
 
 
 def _theirs(cell: Cell, measure: str) -> str:
-    """As the paper prints it; a star where that is a misprint and this is what it should be."""
+    """As the paper prints it; a star where that is a misprint and this is what it should be, and a
+    dagger where the paper prints nothing and this is computed."""
     if cell.published is None:
         return NONE
     value = cell.published.value
@@ -361,7 +378,7 @@ def _theirs(cell: Cell, measure: str) -> str:
         text = f"{value:.2f}"
     else:
         text = f"{value:.4f}".removesuffix("0")
-    return text + (MISPRINT if cell.published.why else "")
+    return text + MISPRINT * bool(cell.published.why) + COMPUTED * cell.published.computed
 
 
 def _counted(cells: Sequence[Cell]) -> str:
@@ -380,11 +397,14 @@ def _legend(table: Table) -> list[str]:
     lines = []
     if table.columns:
         lines += [
-            "Ours: mean over seeds, and Student's 95 % interval for it; beside it the paper's. "
+            "Ours: mean over seeds, \u00b1 half of Student's 95 % interval for it, which may reach "
+            "beyond what a measure can be; beside it the paper's. "
             "Top-1 and cMAP in per cent; higher top-1, lower cMAP and F1 are better. A number in "
             "brackets behind a row's is the paper's. n counts anonymizers: one for each seed, or "
             "one where the same is examined at several seeds.",
-            f"{BEST} the best of its column, where no other row's interval touches its own. "
+            f"{BEST} the best of its column, where no other row's interval touches its own; of "
+            f"cMAP and F1 only among rows that keep at least {percent(ENOUGH)} of the action (U). "
+            f"{COMPUTED} computed; the paper does not print it. "
             "No information: 100 / actions, the mean prevalence, F1 of a constant yes. "
             "Attackers are those of this suite: a stronger one may read more.",
         ]
@@ -537,7 +557,7 @@ def _spaced(lines: Sequence[str]) -> list[str]:
 LATEX = {
     "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$",
     "{": r"\{", "}": r"\}", "\u00b1": r"$\pm$", MINUS: "$-$", NONE: "--", "\u2013": "--",
-    "^": r"\^{}", "~": r"\~{}",
+    COMPUTED: r"\dag{}", "^": r"\^{}", "~": r"\~{}",
 }  # fmt: skip
 
 
@@ -602,7 +622,7 @@ def to_csv(table: Table) -> str:
 def _printed(found: Published | None) -> dict[str, Any]:
     return {
         "paper": found.value if found else None,
-        "paper_printed": found.printed if found else None,
+        "paper_printed": found.printed if found and not found.computed else None,
         "paper_drop": found.drop if found else None,
     }
 
