@@ -412,10 +412,10 @@ def _how_many(summary: dict[str, Any]) -> str:
     """How many fresh attackers the run's file asks for, ": 2 kinds, 1 seed each, one rate"; ""
     where it does not say."""
     asked = mapping(mapping(summary.get("config")).get("evaluation"))
-    kinds, seeds = asked.get("attackers"), asked.get("seeds")
-    rates = asked.get("rates", [1.0])
-    if not all(isinstance(given, list) and given for given in (kinds, seeds, rates)):
+    found = asked.get("attackers"), asked.get("seeds"), asked.get("rates", [1.0])
+    if not all(isinstance(given, list) and given for given in found):
         return ""
+    kinds, seeds, rates = (list(given or ()) for given in found)
     told = []
     if asked.get("start") == "scratch":  # how many of the kinds do, it does not say
         told.append("those with weights of their own")
