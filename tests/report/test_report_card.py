@@ -123,6 +123,16 @@ def test_the_figures_of_a_new_study():
     assert found["attributes"]["skin_color"]["ap_gain"] == 0.5
 
 
+def test_page_and_card_name_the_same_most():
+    """The headline is .45; an attacker with four times the clips read .52."""
+    summary = studies.new()
+    assert "no attacker in this suite exceeded L = 0.52;" in of(summary)["statement"]
+    assert findings.headline(summary)[0] == (
+        "Mine keeps 80\u202f% of the action and still leaks at least 52\u202f% of what raw video "
+        "gives away."
+    )
+
+
 def test_who_learned_raw_clips_alone_has_no_seed(schema: Draft202012Validator):
     """99 stands there in a summary, and no study may have it as a seed."""
     assert str(_fresh.START) == findings.START

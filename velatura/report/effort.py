@@ -24,7 +24,7 @@ from velatura.report.run import number
 __all__ = ["Verdict", "curves", "effort", "verdict"]
 
 STEP = 0.02
-"""The least change of L that counts; where half of a row's interval is wider, that counts."""
+"""The least change of L that counts."""
 
 Points = dict[tuple[float, int], float]
 

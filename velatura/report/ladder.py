@@ -35,7 +35,10 @@ NAMES = {
     "A1p": ("action as read", "the same table, given the action that a fresh target reads"),
     "A2": ("not adapted", "an attacker trained on raw video that never saw the release"),
     "A3": ("from scratch", "a fresh attacker from random weights, trained on the release"),
-    "A4": ("adapted", "fresh attackers that know other pictures already, trained on the release"),
+    "A4": (
+        "adapted",
+        "fresh attackers that know raw video or other pictures, trained on the release",
+    ),
     "A5": ("invert, then attack", "a decoder recovers the picture, and that is attacked"),
     "fresh": ("fresh attackers", "the strongest fresh attacker of a run without a full ladder"),
 }
@@ -409,13 +412,14 @@ def _said(summary: dict[str, Any], row: dict[str, Any]) -> str:
 
 
 def _how_many(summary: dict[str, Any]) -> str:
-    """How many fresh attackers the run's file asks for, ": 2 kinds, 1 seed each, one rate"; ""
-    where it does not say."""
+    """How many fresh attackers the run's file asks for, as ": 2 kinds, 1 seed each, one learning
+    rate"; "" where it does not say."""
     asked = mapping(mapping(summary.get("config")).get("evaluation"))
-    found = asked.get("attackers"), asked.get("seeds"), asked.get("rates", [1.0])
-    if not all(isinstance(given, list) and given for given in found):
+    asked = {"rates": [1.0], **asked}
+    given = [asked.get(key) for key in ("attackers", "seeds", "rates")]
+    kinds, seeds, rates = (one if isinstance(one, list) else [] for one in given)
+    if not (kinds and seeds and rates):
         return ""
-    kinds, seeds, rates = (list(given or ()) for given in found)
     told = []
     if asked.get("start") == "scratch":  # how many of the kinds do, it does not say
         told.append("those with weights of their own")

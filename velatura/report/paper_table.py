@@ -305,7 +305,8 @@ def _marked(
     """The same, with the best of each column marked where no interval touches its own.
 
     Raw and what stands above it do not compete; where a row has one seed alone, nothing is told
-    apart. Who leaks least competes only if the action is kept: a black picture leaks nothing.
+    apart. Who leaks least competes only if the action is kept: in a black picture,
+    nothing is found of either.
 
     Args:
         keeps: whether a row, in a world, keeps the action.
