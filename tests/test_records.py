@@ -8,6 +8,7 @@ command, and copy each seed's ``summary.json`` and ``records.jsonl``.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -230,3 +231,16 @@ def test_no_fixed_filter_solves_the_world_and_grey_is_one():
             (low, high), (least, most) = named[name][key], rows(0)[name][key]
             assert low <= most, (name, key)
             assert least <= high, (name, key)
+
+
+def test_no_record_names_a_folder_of_the_machine_that_made_it():
+    """A command is to be run again elsewhere; what it wrote lies where each chooses."""
+    texts = {
+        str(path.relative_to(ROOT)): path.read_text()
+        for path in sorted((ROOT / "experiments" / "records").rglob("*"))
+        if path.suffix in {".json", ".jsonl", ".md", ".csv", ".toml"}
+    }
+    assert len(texts) > 50
+    absolute = re.compile(r"""["'\s=](?:/(?:home|mnt|root|srv|tmp|Users|work)|[A-Z]:\\\\)[/\\]""")
+    assert absolute.search('"--out /home/')
+    assert [name for name, text in texts.items() if absolute.search(text)] == []
