@@ -72,11 +72,15 @@ def summary(seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def put(cell: Path, told: dict[str, Any]) -> None:
+    """A record where a sweep's cell has it."""
+    cell.mkdir(parents=True)
+    (cell / "summary.json").write_text(json.dumps(told))
+
+
 def page(script: ModuleType, folder: Path, seeds: int) -> list[str]:
     for seed in range(seeds):
-        cell = folder / script.LADDER / f"w-{seed}"
-        cell.mkdir(parents=True)
-        (cell / "summary.json").write_text(json.dumps(summary(seed)))
+        put(folder / script.LADDER / f"w-{seed}", summary(seed))
     found: list[str] = script.page(folder).splitlines()
     return found
 
@@ -141,9 +145,7 @@ def test_what_was_not_asked_has_no_table(script: ModuleType, tmp_path: Path):
     plain = summary(0)
     for one in plain["rows"]:
         one.pop("identity", None), one.pop("inversion", None)
-    cell = tmp_path / script.LADDER / "w-0"
-    cell.mkdir(parents=True)
-    (cell / "summary.json").write_text(json.dumps(plain))
+    put(tmp_path / script.LADDER / "w-0", plain)
     assert "Rank-1" not in script.page(tmp_path)
     assert "Nothing has been measured yet." in script.page(tmp_path / "nowhere")
 
@@ -161,9 +163,7 @@ def test_more_effort_that_reads_more_is_told(script: ModuleType, tmp_path: Path)
         told = summary(seed)
         told["rows"][1]["budget"] = curve(0.0, 0.0, 0.01, 0.02)
         told["rows"][2]["budget"] = curve(0.5, 0.7 + 0.1 * seed, 0.7 + 0.1 * seed + more, 0.71)
-        cell = tmp_path / script.EFFORT / f"w-{seed}"
-        cell.mkdir(parents=True)
-        (cell / "summary.json").write_text(json.dumps(told))
+        put(tmp_path / script.EFFORT / f"w-{seed}", told)
     lines = script.page(tmp_path).splitlines()
     assert "## w: effort" in lines
     blur = cells(lines, "L", "blur")
@@ -193,9 +193,7 @@ def test_a_choice_of_rates_stands_beside_the_one(script: ModuleType, tmp_path: P
     elsewhere["rows"][2]["budget"] = [{"data": 1.0, "epochs": epochs, "L": 0.1}]
     several["config"]["evaluation"]["rates"] = [0.3, 1.0]
     for name, one in (("w", usual), ("x", elsewhere), ("w_rates", several)):
-        cell = tmp_path / script.EFFORT / f"{name}-0"
-        cell.mkdir(parents=True)
-        (cell / "summary.json").write_text(json.dumps(one))
+        put(tmp_path / script.EFFORT / f"{name}-0", one)
     lines = script.page(tmp_path).splitlines()
     start = lines.index("## w_rates: a choice of learning rates")
     table = [line for line in lines[start:] if line.startswith("|")][:4]
@@ -218,9 +216,7 @@ def test_curves_of_shorter_examinations_do_not_judge_a_longer_one(
             one["rows"][2]["budget"] = [
                 {"data": 1.0, "epochs": 2, "L": 0.2}, {"data": 1.0, "epochs": 8, "L": 0.8}
             ]  # fmt: skip
-        cell = tmp_path / sweep / "w-0"
-        cell.mkdir(parents=True)
-        (cell / "summary.json").write_text(json.dumps(one))
+        put(tmp_path / sweep / "w-0", one)
     text = script.page(tmp_path)
     assert "- These curves begin at 2 epochs. The ladder above is of 8, where" in text
     assert "too low" not in text
@@ -233,9 +229,7 @@ def test_a_target_that_reads_little_of_raw_video_is_named(script: ModuleType, tm
         for row in one["rows"]:
             row["targets"]["frame_cnn"] = {"top1": [30.0 + 10 * seed], "U": [1.0]}
             row["targets"]["vit"] = {"top1": [40.0], "U": [1.0]}
-        cell = tmp_path / script.LADDER / f"w-{seed}"
-        cell.mkdir(parents=True)
-        (cell / "summary.json").write_text(json.dumps(one))
+        put(tmp_path / script.LADDER / f"w-{seed}", one)
     text = script.page(tmp_path)
     assert "- frame_cnn reads 35.0 % of raw video's actions, clip_cnn 75.0 %: what" in text
     assert "- vit reads" not in text
@@ -245,8 +239,6 @@ def test_seeds_that_were_examined_differently_have_no_mean(script: ModuleType, t
     for seed, epochs in ((0, 2), (1, 8)):
         one = summary(seed)
         one["config"]["evaluation"]["epochs"] = epochs
-        cell = tmp_path / script.LADDER / f"w-{seed}"
-        cell.mkdir(parents=True)
-        (cell / "summary.json").write_text(json.dumps(one))
+        put(tmp_path / script.LADDER / f"w-{seed}", one)
     with pytest.raises(SystemExit, match="cells of w were not examined alike"):
         script.page(tmp_path)
